@@ -1,0 +1,419 @@
+//! ARI's requests over HTTP, each bounded in time and answered by what it means to us.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::origination::{ChannelOwner, CreateReply, DialReply};
+use domain::{CallId, CallRequest, DialplanTarget};
+use reqwest::{Client, Method, Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use crate::ari::event::WANTED_TYPES;
+use crate::settings::AriSettings;
+
+/// Asterisk, over HTTP.
+#[derive(Clone)]
+pub struct AriClient {
+    http: Client,
+    settings: Arc<AriSettings>,
+    in_flight: Arc<Semaphore>,
+}
+
+/// ARI gave no answer, or none that says anything about the channel.
+#[derive(Debug, thiserror::Error)]
+pub enum AriError {
+    /// No answer in time, or no connection.
+    #[error("ARI did not answer {request}")]
+    NoAnswer {
+        /// What was asked.
+        request: &'static str,
+        /// What went wrong.
+        source: reqwest::Error,
+    },
+    /// The credentials are wrong.
+    #[error("ARI refused the username or password ({request})")]
+    Unauthorized {
+        /// What was asked.
+        request: &'static str,
+    },
+    /// Another status.
+    #[error("ARI answered {request} with {status}")]
+    Status {
+        /// What was asked.
+        request: &'static str,
+        /// The answer's status.
+        status: u16,
+    },
+    /// The client could not be set up.
+    #[error("the HTTP client could not be set up")]
+    Setup(#[source] reqwest::Error),
+}
+
+/// Whether a request about a channel found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelReply {
+    /// It was done.
+    Done,
+    /// There is no such channel (any more).
+    Gone,
+    /// The channel is there but not in our application any more.
+    NotInStasis,
+}
+
+#[derive(Serialize)]
+struct Create<'a> {
+    endpoint: &'a str,
+    app: &'a str,
+    #[serde(rename = "appArgs")]
+    app_args: String,
+    #[serde(rename = "channelId")]
+    channel_id: String,
+    variables: BTreeMap<&'a str, &'a str>,
+}
+
+#[derive(Deserialize)]
+struct ChannelState {
+    #[serde(default)]
+    dialplan: Dialplan,
+}
+
+#[derive(Default, Deserialize)]
+struct Dialplan {
+    #[serde(default)]
+    app_name: String,
+    #[serde(default)]
+    app_data: String,
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    #[serde(default)]
+    error: String,
+    #[serde(default)]
+    message: String,
+}
+
+impl AriClient {
+    /// A client with a pool of connections of its own.
+    ///
+    /// # Errors
+    /// If the system's certificates cannot be loaded.
+    pub fn new(settings: Arc<AriSettings>) -> Result<Self, AriError> {
+        // Fails only if a provider is installed already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = Client::builder()
+            .timeout(settings.request_timeout)
+            .connect_timeout(settings.request_timeout.min(Duration::from_secs(2)))
+            .pool_max_idle_per_host(settings.max_in_flight)
+            // Asterisk closes idle connections after 15 s (http.conf, session_inactivity 30 s).
+            .pool_idle_timeout(Duration::from_secs(10))
+            .tcp_nodelay(true)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(AriError::Setup)?;
+        Ok(Self {
+            http,
+            in_flight: Arc::new(Semaphore::new(settings.max_in_flight)),
+            settings,
+        })
+    }
+
+    /// Makes the call's channel, which rings nobody yet.
+    pub async fn create_channel(&self, call: &CallRequest) -> CreateReply {
+        let id = call.id.to_string();
+        let caller = call.caller_id.as_ref();
+        let number = caller.and_then(|caller| caller.number());
+        let name = caller.and_then(|caller| caller.name());
+        let shown = [
+            ("CALLERID(num)", number),
+            ("CALLERID(name)", name),
+            // What an outgoing SIP channel shows is its connected line; without it, Anonymous.
+            ("CONNECTEDLINE(num,i)", number),
+            ("CONNECTEDLINE(name,i)", name),
+        ];
+        let shown = shown
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        let given = call
+            .variables
+            .get()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let variables = given.chain(shown).collect();
+        let body = Create {
+            endpoint: call.endpoint.as_str(),
+            app: &self.settings.app,
+            app_args: id.clone(),
+            channel_id: id,
+            variables,
+        };
+        let request = "POST /channels/create";
+        let response = match self
+            .send(request, Method::POST, "channels/create", &[], Some(&body))
+            .await
+        {
+            Ok(response) => response,
+            Err(error) => {
+                warn(call.id, &error);
+                return CreateReply::Unavailable;
+            }
+        };
+        let status = response.status();
+        if status.is_success() {
+            return CreateReply::Created;
+        }
+        if status == StatusCode::CONFLICT {
+            return CreateReply::Exists;
+        }
+        let said = explanation(response).await;
+        tracing::warn!(call_id = %call.id, status = status.as_u16(), said, "ARI did not create the channel");
+        match status {
+            StatusCode::BAD_REQUEST => CreateReply::Refused,
+            StatusCode::INTERNAL_SERVER_ERROR if said.contains("Allocation failed") => {
+                CreateReply::Refused
+            }
+            _ => CreateReply::Unavailable,
+        }
+    }
+
+    /// Dials a channel that is in our application.
+    pub async fn dial(&self, id: CallId, timeout: Duration) -> DialReply {
+        let timeout = timeout.as_millis().div_ceil(1000).max(1).to_string();
+        let request = "POST /channels/{id}/dial";
+        let path = format!("channels/{id}/dial");
+        let response = match self
+            .send(
+                request,
+                Method::POST,
+                &path,
+                &[("timeout", &timeout)],
+                NO_BODY,
+            )
+            .await
+        {
+            Ok(response) => response,
+            Err(error) => {
+                warn(id, &error);
+                return match &error {
+                    AriError::NoAnswer { source, .. } if source.is_connect() => DialReply::NotSent,
+                    _ => DialReply::Lost,
+                };
+            }
+        };
+        let status = response.status();
+        if status.is_success() {
+            return DialReply::Dialled;
+        }
+        if status == StatusCode::NOT_FOUND {
+            return DialReply::Gone;
+        }
+        let said = explanation(response).await;
+        tracing::warn!(call_id = %id, status = status.as_u16(), said, "ARI did not dial the channel");
+        // It has left `Down`: an earlier dial, whose answer was lost, took effect.
+        if status == StatusCode::CONFLICT && said.contains("'Down'") {
+            DialReply::Dialled
+        } else {
+            DialReply::Refused
+        }
+    }
+
+    /// Sends an answered channel on into the dialplan.
+    ///
+    /// # Errors
+    /// [`AriError`] if it may be tried again.
+    pub async fn continue_channel(
+        &self,
+        id: CallId,
+        target: &DialplanTarget,
+    ) -> Result<ChannelReply, AriError> {
+        let request = "POST /channels/{id}/continue";
+        let path = format!("channels/{id}/continue");
+        let priority = target.priority.get().to_string();
+        let query = [
+            ("context", target.context.as_str()),
+            ("extension", target.extension.as_str()),
+            ("priority", &priority),
+        ];
+        let response = self
+            .send(request, Method::POST, &path, &query, NO_BODY)
+            .await?;
+        match response.status() {
+            status if status.is_success() => Ok(ChannelReply::Done),
+            StatusCode::NOT_FOUND => Ok(ChannelReply::Gone),
+            StatusCode::CONFLICT => Ok(ChannelReply::NotInStasis),
+            status => Err(AriError::Status {
+                request,
+                status: status.as_u16(),
+            }),
+        }
+    }
+
+    /// Hangs a channel up.
+    ///
+    /// # Errors
+    /// [`AriError`] if it may be tried again.
+    pub async fn hang_up(&self, id: CallId) -> Result<ChannelReply, AriError> {
+        let request = "DELETE /channels/{id}";
+        let path = format!("channels/{id}");
+        let response = self
+            .send(
+                request,
+                Method::DELETE,
+                &path,
+                &[("reason", "normal")],
+                NO_BODY,
+            )
+            .await?;
+        match response.status() {
+            status if status.is_success() => Ok(ChannelReply::Done),
+            StatusCode::NOT_FOUND => Ok(ChannelReply::Gone),
+            status => Err(AriError::Status {
+                request,
+                status: status.as_u16(),
+            }),
+        }
+    }
+
+    /// In whose application the call's channel is.
+    ///
+    /// # Errors
+    /// [`AriError`] if Asterisk does not say.
+    pub async fn channel_owner(&self, id: CallId) -> Result<ChannelOwner, AriError> {
+        let request = "GET /channels/{id}";
+        let path = format!("channels/{id}");
+        let response = self.send(request, Method::GET, &path, &[], NO_BODY).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(ChannelOwner::Nobody),
+            status if status.is_success() => {
+                let channel: ChannelState = response
+                    .json()
+                    .await
+                    .map_err(|source| AriError::NoAnswer { request, source })?;
+                let ours = channel.dialplan.app_name == "Stasis"
+                    && channel.dialplan.app_data.split(',').next()
+                        == Some(self.settings.app.as_str());
+                Ok(if ours {
+                    ChannelOwner::ThisBridge
+                } else {
+                    ChannelOwner::AnotherBridge
+                })
+            }
+            status => Err(AriError::Status {
+                request,
+                status: status.as_u16(),
+            }),
+        }
+    }
+
+    /// Cuts the events that the bridge does not need at their source. Works only while
+    /// the application's socket is connected.
+    ///
+    /// # Errors
+    /// [`AriError`] if it may be tried again.
+    pub async fn filter_events(&self) -> Result<(), AriError> {
+        #[derive(Serialize)]
+        struct Type {
+            r#type: &'static str,
+        }
+        #[derive(Serialize)]
+        struct Filter {
+            allowed: Vec<Type>,
+        }
+        let filter = Filter {
+            allowed: WANTED_TYPES
+                .into_iter()
+                .map(|r#type| Type { r#type })
+                .collect(),
+        };
+        let request = "PUT /applications/{app}/eventFilter";
+        let path = format!("applications/{}/eventFilter", self.settings.app);
+        let response = self
+            .send(request, Method::PUT, &path, &[], Some(&filter))
+            .await?;
+        expect_success(request, &response)
+    }
+
+    /// Whether Asterisk answers and takes our credentials.
+    ///
+    /// # Errors
+    /// [`AriError`] if not.
+    pub async fn ping(&self) -> Result<(), AriError> {
+        let request = "GET /asterisk/info";
+        let response = self
+            .send(
+                request,
+                Method::GET,
+                "asterisk/info",
+                &[("only", "system")],
+                NO_BODY,
+            )
+            .await?;
+        expect_success(request, &response)
+    }
+
+    async fn send(
+        &self,
+        request: &'static str,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Response, AriError> {
+        // Never closed, so never refused.
+        let _permit = self.in_flight.acquire().await;
+        let mut builder = self
+            .http
+            .request(method, self.settings.request_url(path))
+            .basic_auth(
+                &self.settings.username,
+                Some(self.settings.password.expose()),
+            )
+            .query(query);
+        if let Some(body) = body {
+            builder = builder.json(body);
+        }
+        let response = builder.send().await.map_err(|source| AriError::NoAnswer {
+            request,
+            source: source.without_url(),
+        })?;
+        match response.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(AriError::Unauthorized { request })
+            }
+            _ => Ok(response),
+        }
+    }
+}
+
+const NO_BODY: Option<&()> = None;
+
+fn expect_success(request: &'static str, response: &Response) -> Result<(), AriError> {
+    match response.status() {
+        status if status.is_success() => Ok(()),
+        status => Err(AriError::Status {
+            request,
+            status: status.as_u16(),
+        }),
+    }
+}
+
+fn warn(id: CallId, error: &AriError) {
+    tracing::warn!(call_id = %id, error = %cloud::error::chain(error), "a request to ARI failed");
+}
+
+/// What Asterisk says about a refusal; short, and only for the log.
+async fn explanation(response: Response) -> String {
+    let Ok(body) = response.json::<ErrorBody>().await else {
+        return String::new();
+    };
+    let mut text = if body.error.is_empty() {
+        body.message
+    } else {
+        body.error
+    };
+    text.truncate(text.floor_char_boundary(200));
+    text
+}

@@ -1,0 +1,60 @@
+//! Delays that grow, with jitter.
+
+use std::time::Duration;
+
+use rand::Rng;
+
+/// Delays that double from `first` up to `most`, each drawn between its half and its whole, so
+/// that many who failed together do not come back together.
+#[derive(Clone, Debug)]
+pub struct Backoff {
+    first: Duration,
+    most: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    /// Begins at `first`.
+    #[must_use]
+    pub const fn new(first: Duration, most: Duration) -> Self {
+        Self {
+            first,
+            most,
+            next: first,
+        }
+    }
+
+    /// The next delay.
+    pub fn next_delay(&mut self) -> Duration {
+        let delay = self.next;
+        self.next = (delay * 2).min(self.most);
+        jittered(delay)
+    }
+
+    /// Begins again, after a real success.
+    pub const fn reset(&mut self) {
+        self.next = self.first;
+    }
+}
+
+/// `delay` or up to half less.
+#[must_use]
+pub fn jittered(delay: Duration) -> Duration {
+    delay.mul_f64(rand::rng().random_range(0.5..=1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_the_most_and_begin_again_after_a_success() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(300));
+        for most in [100, 200, 300, 300] {
+            let delay = backoff.next_delay().as_millis();
+            assert!((most / 2..=most).contains(&delay), "{delay} of {most}");
+        }
+        backoff.reset();
+        assert!(backoff.next_delay() <= Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,618 @@
+//! One call: the shell that does what the origination protocol and the call's state machine say.
+//!
+//! A call's task owns everything about it, so its writes are in order and nothing is locked. At
+//! any moment it waits for several things at once: an answer, a timer, an event, a write.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud::calls::{Claim, PendingEnd, Saved};
+use cloud::queue::Receipt;
+use cloud::{CallQueue, CallStore, StoreError, clock, error};
+use domain::origination::{
+    Action, ChannelOwner, ClaimReply, Input, Inspection, Origination, RecordReply,
+};
+use domain::{
+    Call, CallEvent, CallId, CallRequest, CallStatus, ClaimId, Effect, FailureReason, HangupCause,
+    HangupOrigin, When,
+};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::ari::client::ChannelReply;
+use crate::ari::{AriClient, ChannelEvent, ChannelEventKind};
+use crate::backoff::{Backoff, jittered};
+use crate::counters::Counters;
+use crate::registry::{Mail, Registration};
+use crate::settings::{BridgeSettings, DEADLINE_GRACE, DIAL_CONFIRMATION_TIMEOUT};
+
+/// What all calls of a bridge share.
+pub struct Shared {
+    /// The configuration.
+    pub settings: BridgeSettings,
+    /// Asterisk.
+    pub ari: AriClient,
+    /// The table of calls.
+    pub calls: CallStore,
+    /// The queue, to give messages back.
+    pub queue: CallQueue,
+    /// Messages that are done with.
+    pub done: mpsc::Sender<Receipt>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// Short tasks that outlive their call's task.
+    pub errands: TaskTracker,
+    /// The bridge stops: finish what is under way, leave live calls running.
+    pub stopping: CancellationToken,
+}
+
+type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// An answer for the protocol; a claimed call comes along.
+type Answer = (Input, Option<Box<Call>>);
+
+/// What became of an effect.
+#[derive(Clone, Copy)]
+enum EffectDone {
+    Continued,
+    HungUp(Option<ChannelReply>),
+}
+
+/// Most time between two tries to write a call back.
+const MAX_WRITE_DELAY: Duration = Duration::from_secs(5);
+/// How often a hangup is asked for once a call is past its deadline.
+const HANGUP_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How often a hangup is tried on an errand.
+const HANGUP_TRIES: u32 = 5;
+
+/// The task of one call.
+pub struct CallTask {
+    shared: Arc<Shared>,
+    request: CallRequest,
+    receipt: Receipt,
+    registration: Registration,
+    protocol: Origination,
+    actions: VecDeque<Action>,
+    answer: Option<Later<Answer>>,
+    timer: Option<(Pin<Box<Sleep>>, Input)>,
+    claimed: Option<Box<Call>>,
+    live: Option<Live>,
+    /// The cause of the last `ChannelHangupRequest`.
+    announced: Option<HangupCause>,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A call that is ours, from the claim on.
+struct Live {
+    call: Call,
+    saved: u32,
+    write: Option<Later<(u32, Result<Saved, StoreError>)>>,
+    write_backoff: Backoff,
+    effect: Option<Later<EffectDone>>,
+    deadline: Pin<Box<Sleep>>,
+    /// When its end was asked for, it had [`HANGUP_AGAIN_AFTER`] to come.
+    hangup_asked: bool,
+    overdue: bool,
+}
+
+impl CallTask {
+    /// Takes a message on.
+    #[must_use]
+    pub fn new(
+        shared: Arc<Shared>,
+        request: CallRequest,
+        receipt: Receipt,
+        registration: Registration,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        let (protocol, actions) = Origination::start(&request, shared.settings.retry, clock::now());
+        Self {
+            shared,
+            request,
+            receipt,
+            registration,
+            protocol,
+            actions: actions.into(),
+            answer: None,
+            timer: None,
+            claimed: None,
+            live: None,
+            announced: None,
+            _permit: permit,
+        }
+    }
+
+    /// Works until the call is over and recorded, its message given back, or the bridge stops.
+    pub async fn run(mut self) {
+        let stopping = self.shared.stopping.clone();
+        loop {
+            while let Some(action) = self.actions.pop_front() {
+                self.perform(action).await;
+            }
+            if self.is_finished(stopping.is_cancelled()) {
+                return;
+            }
+            let Self {
+                answer,
+                timer,
+                live,
+                registration,
+                ..
+            } = &mut self;
+            let (write, effect, deadline) = match live {
+                Some(live) if live.call.status.is_terminal() => {
+                    (live.write.as_mut(), live.effect.as_mut(), None)
+                }
+                Some(live) => (
+                    live.write.as_mut(),
+                    live.effect.as_mut(),
+                    Some(&mut live.deadline),
+                ),
+                None => (None, None, None),
+            };
+            tokio::select! {
+                biased;
+                Some(mail) = registration.mailbox.recv() => match mail {
+                    Mail::Event(event) => self.take_event(event),
+                    Mail::HangUp => self.request_hang_up(HangupOrigin::Client),
+                },
+                (input, call) = maybe(answer.as_mut()) => {
+                    self.answer = None;
+                    self.claimed = call.or(self.claimed.take());
+                    self.feed(input);
+                }
+                (sequence, result) = maybe(write) => self.written(sequence, result),
+                done = maybe(effect) => self.effect_done(done),
+                () = maybe(timer.as_mut().map(|(sleep, _)| sleep)) => {
+                    if let Some((_, input)) = self.timer.take() {
+                        self.feed(input);
+                    }
+                }
+                () = maybe(deadline) => self.past_deadline(),
+                () = stopping.cancelled(), if !stopping.is_cancelled() => {}
+            }
+        }
+    }
+
+    fn id(&self) -> CallId {
+        self.request.id
+    }
+
+    fn is_finished(&self, stopping: bool) -> bool {
+        if !self.protocol.is_done() || !self.actions.is_empty() {
+            return false;
+        }
+        match &self.live {
+            None => true,
+            Some(live) => live.write.is_none() && (stopping || live.call.status.is_terminal()),
+        }
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.actions.extend(self.protocol.step(input));
+    }
+
+    fn take_event(&mut self, mut event: ChannelEvent) {
+        if let ChannelEventKind::Destroyed(cause, sip_code) = event.kind {
+            let announced = self.announced.filter(|_| !self.is_answered());
+            event.kind = ChannelEventKind::Destroyed(cause.or_announced(announced), sip_code);
+        }
+        let input = match event.kind {
+            ChannelEventKind::HangupAnnounced(cause) => {
+                self.announced = Some(cause);
+                return;
+            }
+            ChannelEventKind::StasisStarted => Input::StasisStarted,
+            ChannelEventKind::DialBegun
+            | ChannelEventKind::Progressed
+            | ChannelEventKind::Rang
+            | ChannelEventKind::Answered => Input::DialConfirmed,
+            ChannelEventKind::Destroyed(cause, sip_code) => {
+                Input::ChannelDestroyed(cause, sip_code)
+            }
+        };
+        self.feed(input);
+        if let Some(change) = event.kind.as_call_event() {
+            let at = When {
+                now: clock::now(),
+                asterisk: event.at,
+            };
+            self.apply(&change, at);
+        }
+    }
+
+    /// How long the call may last once it is answered.
+    fn longest(&self) -> Duration {
+        let most = self.shared.settings.max_call_duration;
+        self.request
+            .max_duration
+            .map_or(most, |asked| asked.min(most))
+    }
+
+    fn is_answered(&self) -> bool {
+        self.live
+            .as_ref()
+            .is_some_and(|live| live.call.answered_at.is_some())
+    }
+
+    /// Does what the protocol asks for.
+    async fn perform(&mut self, action: Action) {
+        match action {
+            Action::CreateChannel => {
+                let (ari, request) = (self.shared.ari.clone(), self.request.clone());
+                self.answer = Some(Box::pin(async move {
+                    (Input::Created(ari.create_channel(&request).await), None)
+                }));
+            }
+            Action::RetryCreate(delay) => self.start_timer(jittered(delay), Input::RetryDue),
+            Action::AwaitStasisStart => {
+                self.start_timer(
+                    self.shared.settings.stasis_start_timeout,
+                    Input::StasisStartTimedOut,
+                );
+            }
+            Action::Inspect => {
+                self.answer = Some(Box::pin(inspect(Arc::clone(&self.shared), self.id())));
+            }
+            Action::Claim => {
+                self.timer = None;
+                let patience = self.request.dial_timeout + self.longest() + DEADLINE_GRACE;
+                self.answer = Some(Box::pin(claim(
+                    Arc::clone(&self.shared),
+                    self.id(),
+                    patience,
+                )));
+            }
+            Action::Follow => self.follow(),
+            Action::Dial(delay) => {
+                let (ari, id, timeout) = (
+                    self.shared.ari.clone(),
+                    self.id(),
+                    self.request.dial_timeout,
+                );
+                self.answer = Some(Box::pin(async move {
+                    if !delay.is_zero() {
+                        tokio::time::sleep(jittered(delay)).await;
+                    }
+                    (Input::DialReplied(ari.dial(id, timeout).await), None)
+                }));
+                self.shared.counters.dialled();
+            }
+            Action::AwaitDialConfirmation => {
+                self.start_timer(DIAL_CONFIRMATION_TIMEOUT, Input::DialConfirmationTimedOut);
+            }
+            Action::HangUpUndialled => self.hang_up_on_an_errand(),
+            Action::HangUpUnconfirmed => self.request_hang_up(HangupOrigin::UnconfirmedDial),
+            Action::RecordEnd(cause, sip_code) => {
+                self.apply(
+                    &CallEvent::Ended { cause, sip_code },
+                    When::ours(clock::now()),
+                );
+            }
+            Action::RecordDialFailure(reason) => {
+                self.apply(&CallEvent::Failed(reason), When::ours(clock::now()));
+            }
+            Action::RecordFailure(reason) => {
+                let pending = Call::new(self.request.clone());
+                self.answer = Some(Box::pin(record_failure(
+                    Arc::clone(&self.shared),
+                    pending,
+                    reason,
+                )));
+            }
+            Action::DeleteMessage => {
+                self.timer = None;
+                // Bounded; a full backlog slows new calls down. Closed only when the bridge is gone.
+                let _ = self.shared.done.send(self.receipt.clone()).await;
+            }
+            Action::ReturnMessage(after) => {
+                self.timer = None;
+                let (queue, receipt, id) =
+                    (self.shared.queue.clone(), self.receipt.clone(), self.id());
+                self.shared.errands.spawn(async move {
+                    if let Err(error) = queue.give_back(&receipt, jittered(after)).await {
+                        tracing::warn!(call_id = %id, error = %error::chain(&error), "a message was not given back");
+                    }
+                });
+            }
+        }
+    }
+
+    fn start_timer(&mut self, delay: Duration, input: Input) {
+        self.timer = Some((Box::pin(tokio::time::sleep(delay)), input));
+    }
+
+    fn follow(&mut self) {
+        let Some(call) = self.claimed.take() else {
+            return;
+        };
+        self.registration.mark_claimed();
+        let left = call
+            .deadline
+            .map_or(Duration::ZERO, |deadline| deadline.since(clock::now()));
+        tracing::info!(call_id = %self.id(), request_id = %call.request.request_id, "the call was claimed");
+        self.live = Some(Live {
+            saved: call.sequence,
+            call: *call,
+            write: None,
+            write_backoff: Backoff::new(Duration::from_millis(50), MAX_WRITE_DELAY),
+            effect: None,
+            deadline: Box::pin(tokio::time::sleep(left)),
+            hangup_asked: false,
+            overdue: false,
+        });
+    }
+
+    /// Applies an event to the call, and does what follows from it.
+    fn apply(&mut self, event: &CallEvent, at: When) {
+        let Some(live) = &mut self.live else {
+            return;
+        };
+        let Some((call, effect)) = live.call.next(event, at) else {
+            return;
+        };
+        live.call = call;
+        self.write_back(Duration::ZERO);
+        match effect {
+            Effect::None => {}
+            Effect::Continue => {
+                self.limit_answered_call();
+                self.continue_channel();
+            }
+            Effect::Forget => self.log_end(),
+        }
+    }
+
+    /// From the answer on it is the conversation that must not last too long.
+    fn limit_answered_call(&mut self) {
+        let longest = self.longest();
+        if let Some(live) = &mut self.live {
+            live.deadline = Box::pin(tokio::time::sleep(longest));
+        }
+    }
+
+    fn log_end(&self) {
+        let Some(live) = &self.live else {
+            return;
+        };
+        tracing::info!(
+            call_id = %self.id(),
+            request_id = %live.call.request.request_id,
+            status = live.call.status.as_str(),
+            reason = live.call.failure_reason.map(FailureReason::as_str),
+            cause = live.call.hangup_cause.map(HangupCause::code),
+            "the call is over"
+        );
+    }
+
+    /// Writes the newest state, unless a write is under way: then it is written after that, and
+    /// what changed in between is one write.
+    fn write_back(&mut self, delay: Duration) {
+        let Some(live) = &mut self.live else {
+            return;
+        };
+        if live.write.is_some() || live.saved >= live.call.sequence {
+            return;
+        }
+        let (calls, call) = (self.shared.calls.clone(), live.call.clone());
+        live.write = Some(Box::pin(async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            (call.sequence, calls.save(&call).await)
+        }));
+    }
+
+    fn written(&mut self, sequence: u32, result: Result<Saved, StoreError>) {
+        let id = self.id();
+        let Some(live) = &mut self.live else {
+            return;
+        };
+        live.write = None;
+        match result {
+            Ok(Saved::Yes) => {
+                live.write_backoff.reset();
+                live.saved = sequence;
+                self.write_back(Duration::ZERO);
+            }
+            Ok(Saved::Lost) => {
+                tracing::warn!(call_id = %id, "somebody else ended the call: it is hung up");
+                live.saved = u32::MAX;
+                let ended = CallEvent::Failed(FailureReason::OutcomeUnknown);
+                if let Some((call, _)) = live.call.next(&ended, When::ours(clock::now())) {
+                    live.call = call;
+                }
+                self.hang_up_on_an_errand();
+            }
+            Err(error) => {
+                tracing::warn!(call_id = %id, error = %error::chain(&error), "the call was not written");
+                let delay = live.write_backoff.next_delay();
+                self.write_back(delay);
+            }
+        }
+    }
+
+    /// Sends the answered call on, as often as it takes while the call is there.
+    fn continue_channel(&mut self) {
+        let (ari, id, target) = (
+            self.shared.ari.clone(),
+            self.id(),
+            self.request.target.clone(),
+        );
+        let Some(live) = &mut self.live else {
+            return;
+        };
+        live.effect = Some(Box::pin(async move {
+            let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+            loop {
+                match ari.continue_channel(id, &target).await {
+                    Ok(reply) => {
+                        tracing::debug!(call_id = %id, ?reply, "the call was continued");
+                        return EffectDone::Continued;
+                    }
+                    Err(error) => {
+                        tracing::warn!(call_id = %id, error = %error::chain(&error), "the call was not continued");
+                    }
+                }
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+        }));
+    }
+
+    fn hang_up(&mut self) {
+        let (ari, id) = (self.shared.ari.clone(), self.id());
+        let Some(live) = &mut self.live else {
+            return;
+        };
+        live.effect = Some(Box::pin(async move {
+            match ari.hang_up(id).await {
+                Ok(reply) => EffectDone::HungUp(Some(reply)),
+                Err(error) => {
+                    tracing::warn!(call_id = %id, error = %error::chain(&error), "the call was not hung up");
+                    EffectDone::HungUp(None)
+                }
+            }
+        }));
+    }
+
+    fn effect_done(&mut self, done: EffectDone) {
+        let Some(live) = &mut self.live else {
+            return;
+        };
+        live.effect = None;
+        match done {
+            // Asterisk confirms the end of a channel whose own event never came.
+            EffectDone::HungUp(Some(ChannelReply::Gone)) if live.overdue => {
+                let ended = CallEvent::Ended {
+                    cause: HangupCause::Unknown,
+                    sip_code: None,
+                };
+                self.apply(&ended, When::ours(clock::now()));
+            }
+            // Its `ChannelDestroyed` is on the way; if not, the deadline asks again. And one that is not in Stasis
+            // was continued by an earlier request, whose answer was lost.
+            EffectDone::HungUp(_) | EffectDone::Continued => {}
+        }
+    }
+
+    fn past_deadline(&mut self) {
+        let id = self.id();
+        if let Some(live) = &mut self.live {
+            live.overdue = live.hangup_asked;
+            tracing::warn!(call_id = %id, asked_before = live.hangup_asked, "the call is past its deadline");
+        }
+        self.request_hang_up(HangupOrigin::Deadline);
+    }
+
+    /// Asks for the end of the call, which has to come within [`HANGUP_AGAIN_AFTER`].
+    fn request_hang_up(&mut self, origin: HangupOrigin) {
+        self.apply(
+            &CallEvent::HangupRequested(origin),
+            When::ours(clock::now()),
+        );
+        if let Some(live) = &mut self.live {
+            live.hangup_asked = true;
+            live.deadline = Box::pin(tokio::time::sleep(HANGUP_AGAIN_AFTER));
+            self.hang_up();
+        }
+    }
+
+    fn hang_up_on_an_errand(&self) {
+        let (ari, id) = (self.shared.ari.clone(), self.id());
+        self.shared.errands.spawn(hang_up_surely(ari, id));
+    }
+}
+
+/// Hangs a channel up that nobody follows, with a few tries.
+pub async fn hang_up_surely(ari: AriClient, id: CallId) {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
+    for _ in 0..HANGUP_TRIES {
+        match ari.hang_up(id).await {
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(call_id = %id, error = %error::chain(&error), "a channel was not hung up");
+            }
+        }
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+}
+
+async fn claim(shared: Arc<Shared>, id: CallId, patience: Duration) -> Answer {
+    let now = clock::now();
+    let attempt = ClaimId::from(Uuid::new_v4());
+    let owner = &shared.settings.bridge_id;
+    match shared
+        .calls
+        .claim(id, owner, attempt, now.plus(patience), now)
+        .await
+    {
+        Ok(Claim::Claimed(call)) => (Input::ClaimReplied(ClaimReply::Claimed), Some(call)),
+        Ok(Claim::Taken(_) | Claim::Missing) => (Input::ClaimReplied(ClaimReply::Refused), None),
+        Err(error) => {
+            tracing::warn!(call_id = %id, error = %error::chain(&error), "the call was not claimed");
+            (Input::ClaimReplied(ClaimReply::Unavailable), None)
+        }
+    }
+}
+
+async fn inspect(shared: Arc<Shared>, id: CallId) -> Answer {
+    let (channel, call) = tokio::join!(shared.ari.channel_owner(id), shared.calls.get(id));
+    let inspection = match (channel, call) {
+        (Ok(channel), Ok(Some(call))) => found(&shared, channel, &call),
+        (Ok(channel), Ok(None)) => Inspection::NotPending(channel),
+        (channel, call) => {
+            if let Err(error) = channel {
+                tracing::warn!(call_id = %id, error = %error::chain(&error), "the channel was not read");
+            }
+            if let Err(error) = call {
+                tracing::warn!(call_id = %id, error = %error::chain(&error), "the call was not read");
+            }
+            Inspection::Unavailable
+        }
+    };
+    (Input::Inspected(inspection), None)
+}
+
+fn found(shared: &Shared, channel: ChannelOwner, call: &Call) -> Inspection {
+    if call.status == CallStatus::Pending && call.owner.is_none() {
+        Inspection::Pending(channel)
+    } else if call.owner.as_ref() == Some(&shared.settings.bridge_id) {
+        Inspection::Ours
+    } else {
+        Inspection::NotPending(channel)
+    }
+}
+
+async fn record_failure(shared: Arc<Shared>, pending: Call, reason: FailureReason) -> Answer {
+    let id = pending.request.id;
+    let reply = match shared
+        .calls
+        .fail_pending(&pending, reason, clock::now())
+        .await
+    {
+        Ok(PendingEnd::Ended) => {
+            tracing::info!(call_id = %id, reason = reason.as_str(), "the call failed before it was dialled");
+            RecordReply::Settled
+        }
+        Ok(PendingEnd::NotPending(_) | PendingEnd::Missing) => RecordReply::Settled,
+        Err(error) => {
+            tracing::warn!(call_id = %id, error = %error::chain(&error), "the call's failure was not written");
+            RecordReply::Unavailable
+        }
+    };
+    (Input::FailureRecorded(reply), None)
+}
+
+/// Waits for what is there; for ever for what is not.
+async fn maybe<F: Future + Unpin>(future: Option<&mut F>) -> F::Output {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,20 @@
+//! The bridge: takes calls from the queue, originates them over ARI, follows ARI's events
+//! and writes every change back.
+//!
+//! [`run::Bridge`] is the whole of it, for production, the local run and the tests alike. What a
+//! call does next is decided in `domain`; everything here is the shell around it.
+
+pub mod ari;
+pub mod backoff;
+pub mod call_task;
+pub mod control;
+pub mod counters;
+pub mod deleter;
+pub mod pacer;
+pub mod poller;
+pub mod registry;
+pub mod run;
+pub mod settings;
+
+pub use run::Bridge;
+pub use settings::BridgeSettings;

@@ -1,0 +1,50 @@
+//! The bridge's program: configuration, signals, exit status.
+
+use std::process::ExitCode;
+
+use bridge::{Bridge, BridgeSettings};
+use cloud::aws::{Clients, Patience};
+use cloud::settings::{EXIT_USAGE, Environment, Reader};
+use cloud::telemetry::{self, LogSettings};
+use tokio::signal::unix::{SignalKind, signal};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let mut reader = Reader::new(&Environment);
+    let log = LogSettings::read(&mut reader);
+    let settings = BridgeSettings::read(&mut reader);
+    let settings = match reader.finish(settings) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    telemetry::start(&log).ok();
+    match run(settings).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            tracing::error!("something was cut short at the end of SHUTDOWN_TIMEOUT");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            tracing::error!(error = %cloud::error::chain(error.as_ref()), "the bridge cannot run");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(settings: BridgeSettings) -> Result<bool, Box<dyn std::error::Error>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let bridge_id = settings.bridge_id.clone();
+    let aws = Clients::load(Patience::BRIDGE).await;
+    let bridge = Bridge::start(settings, &aws)?;
+    tracing::info!(%bridge_id, "the bridge has started");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!(%bridge_id, live_calls = bridge.live_calls(), "the bridge is stopping");
+    Ok(bridge.stop().await)
+}

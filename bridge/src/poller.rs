@@ -1,0 +1,144 @@
+//! Takes messages from the queue: only while calls can be placed, and no more than may start.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud::error;
+use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT};
+use domain::QueueMessage;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::task::TaskTracker;
+
+use crate::backoff::Backoff;
+use crate::call_task::{CallTask, Shared};
+use crate::pacer::Pacer;
+use crate::registry::{Busy, Registry};
+
+/// When a duplicate is looked at again whose call is still being started.
+const DUPLICATE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// One of a bridge's pollers.
+#[derive(Clone)]
+pub struct Poller {
+    /// What the calls share.
+    pub shared: Arc<Shared>,
+    /// The calls under way.
+    pub registry: Arc<Registry>,
+    /// `MAX_CONCURRENT_CALLS`
+    pub slots: Arc<Semaphore>,
+    /// `MAX_CALLS_PER_SECOND`
+    pub pacer: Arc<Pacer>,
+    /// Whether events arrive.
+    pub up: watch::Receiver<bool>,
+    /// The calls' tasks.
+    pub tasks: TaskTracker,
+}
+
+impl Poller {
+    /// Polls until the bridge stops.
+    pub async fn run(mut self) {
+        let stopping = self.shared.stopping.clone();
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        loop {
+            let slots = tokio::select! {
+                () = stopping.cancelled() => return,
+                slots = self.wait_for_slots() => slots,
+            };
+            let settings = &self.shared.settings;
+            let receiving =
+                self.shared
+                    .queue
+                    .receive(slots.len(), MAX_WAIT, settings.visibility_timeout);
+            // A receive that is dropped may have taken messages; they come back by themselves.
+            let received = tokio::select! {
+                () = stopping.cancelled() => return,
+                received = receiving => received,
+            };
+            match received {
+                Ok(deliveries) => {
+                    backoff.reset();
+                    self.pacer
+                        .give_back(slots.len() - deliveries.len().min(slots.len()));
+                    for (delivery, slot) in deliveries.into_iter().zip(slots) {
+                        self.take(delivery, slot).await;
+                    }
+                }
+                Err(error) => {
+                    self.pacer.give_back(slots.len());
+                    drop(slots);
+                    tracing::warn!(error = %error::chain(&error), "no messages could be received");
+                    tokio::select! {
+                        () = stopping.cancelled() => return,
+                        () = tokio::time::sleep(backoff.next_delay()) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until calls can be placed, and says how many.
+    async fn wait_for_slots(&mut self) -> Vec<OwnedSemaphorePermit> {
+        loop {
+            // The sender lives as long as the bridge.
+            if self.up.wait_for(|up| *up).await.is_err() {
+                return std::future::pending().await;
+            }
+            let mut slots = Vec::with_capacity(MAX_BATCH);
+            match Arc::clone(&self.slots).acquire_owned().await {
+                Ok(slot) => slots.push(slot),
+                Err(_) => return std::future::pending().await,
+            }
+            while slots.len() < MAX_BATCH
+                && let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned()
+            {
+                slots.push(slot);
+            }
+            slots.truncate(self.pacer.take(slots.len()).await);
+            if *self.up.borrow() {
+                return slots;
+            }
+            self.pacer.give_back(slots.len());
+        }
+    }
+
+    async fn take(&self, delivery: Delivery, slot: OwnedSemaphorePermit) {
+        let QueueMessage::Dial(request) = match QueueMessage::decode(&delivery.body) {
+            Ok(message) => message,
+            Err(error) => {
+                // Left alone: it comes back until the queue moves it to the dead-letter queue.
+                self.shared.counters.bad_message();
+                tracing::error!(
+                    error = %error::chain(&error),
+                    receive_count = delivery.receive_count,
+                    "a message cannot be read"
+                );
+                return;
+            }
+        };
+        match self.registry.register(request.id) {
+            Ok(registration) => {
+                let task = CallTask::new(
+                    Arc::clone(&self.shared),
+                    request,
+                    delivery.receipt,
+                    registration,
+                    slot,
+                );
+                self.tasks.spawn(task.run());
+            }
+            Err(Busy { claimed: true }) => {
+                let _ = self.shared.done.send(delivery.receipt).await;
+            }
+            // The first delivery may still give its message back, so this one must not delete it. If both
+            // are of one message, they come back together.
+            Err(Busy { claimed: false }) => {
+                let queue = self.shared.queue.clone();
+                self.shared.errands.spawn(async move {
+                    if let Err(error) = queue.give_back(&delivery.receipt, DUPLICATE_AGAIN_AFTER).await {
+                        tracing::warn!(error = %error::chain(&error), "a duplicate was not given back");
+                    }
+                });
+            }
+        }
+    }
+}

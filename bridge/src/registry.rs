@@ -1,0 +1,135 @@
+//! The calls that this bridge works on, and where their events go.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::CallId;
+use tokio::sync::mpsc;
+
+use crate::ari::ChannelEvent;
+
+/// Events that wait for one call's task. A call has about eight that matter in its whole life.
+const MAILBOX: usize = 64;
+
+/// The calls of this bridge. Their number is bounded by `MAX_CONCURRENT_CALLS`.
+#[derive(Debug, Default)]
+pub struct Registry {
+    calls: Mutex<HashMap<CallId, Entry>>,
+}
+
+/// What a call's task is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mail {
+    /// Something happened to its channel.
+    Event(ChannelEvent),
+    /// The client wants it to end.
+    HangUp,
+}
+
+#[derive(Debug)]
+struct Entry {
+    mailbox: mpsc::Sender<Mail>,
+    claimed: Arc<AtomicBool>,
+}
+
+/// A call's place in the registry; dropping it takes the call out.
+#[derive(Debug)]
+pub struct Registration {
+    registry: Arc<Registry>,
+    id: CallId,
+    claimed: Arc<AtomicBool>,
+    /// What the call's task is told.
+    pub mailbox: mpsc::Receiver<Mail>,
+}
+
+/// The call is being worked on already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// Whether it has been claimed: then its message is done with.
+    pub claimed: bool,
+}
+
+impl Registry {
+    /// Takes the call on, unless this bridge works on it already.
+    ///
+    /// # Errors
+    /// [`Busy`] if it does.
+    pub fn register(self: &Arc<Self>, id: CallId) -> Result<Registration, Busy> {
+        let (sender, mailbox) = mpsc::channel(MAILBOX);
+        let claimed = Arc::new(AtomicBool::new(false));
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = calls.get(&id) {
+            return Err(Busy {
+                claimed: entry.claimed.load(Ordering::Acquire),
+            });
+        }
+        let entry = Entry {
+            mailbox: sender,
+            claimed: Arc::clone(&claimed),
+        };
+        calls.insert(id, entry);
+        Ok(Registration {
+            registry: Arc::clone(self),
+            id,
+            claimed,
+            mailbox,
+        })
+    }
+
+    /// Hands an event to its call without waiting; `false` if nobody takes it.
+    pub fn deliver(&self, event: ChannelEvent) -> bool {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls
+            .get(&event.call_id)
+            .is_some_and(|entry| entry.mailbox.try_send(Mail::Event(event)).is_ok())
+    }
+
+    /// Asks for the end of a call that this bridge has claimed; `false` if it has none such.
+    pub fn hang_up(&self, id: CallId) -> bool {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.get(&id).is_some_and(|entry| {
+            entry.claimed.load(Ordering::Acquire) && entry.mailbox.try_send(Mail::HangUp).is_ok()
+        })
+    }
+
+    /// Whether the call is worked on.
+    #[must_use]
+    pub fn contains(&self, id: CallId) -> bool {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.contains_key(&id)
+    }
+
+    /// How many calls are worked on.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
+    }
+
+    /// Whether no call is worked on.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Registration {
+    /// Notes that the call is ours.
+    pub fn mark_claimed(&self) {
+        self.claimed.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut calls = self
+            .registry
+            .calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        calls.remove(&self.id);
+    }
+}

@@ -1,0 +1,195 @@
+//! A running bridge.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud::aws::Clients;
+use cloud::{CallQueue, CallStore};
+use domain::CallId;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::ari::AriClient;
+use crate::ari::client::AriError;
+use crate::ari::socket::EventSocket;
+use crate::call_task::{Shared, hang_up_surely};
+use crate::control;
+use crate::counters::{Counters, Counts};
+use crate::deleter;
+use crate::pacer::Pacer;
+use crate::poller::Poller;
+use crate::registry::Registry;
+use crate::settings::BridgeSettings;
+
+/// Channels that wait to be hung up because nobody dialled them.
+const ORPHANS: usize = 1024;
+
+/// A bridge at work, in production, in the local run and in the tests.
+pub struct Bridge {
+    stopping: CancellationToken,
+    closing: CancellationToken,
+    tasks: TaskTracker,
+    errands: TaskTracker,
+    deleter: JoinHandle<()>,
+    shared: Option<Arc<Shared>>,
+    registry: Arc<Registry>,
+    counters: Arc<Counters>,
+    up: watch::Receiver<bool>,
+    shutdown_timeout: Duration,
+}
+
+impl Bridge {
+    /// Starts a bridge on the current runtime. It connects by itself, again and again.
+    ///
+    /// # Errors
+    /// If the HTTP client cannot be set up.
+    pub fn start(settings: BridgeSettings, aws: &Clients) -> Result<Self, AriError> {
+        let ari_settings = Arc::new(settings.ari.clone());
+        let ari = AriClient::new(Arc::clone(&ari_settings))?;
+        let queue = CallQueue::new(aws.sqs.clone(), settings.calls_queue_url.clone());
+        let calls = CallStore::new(aws.dynamodb.clone(), settings.calls_table.clone());
+        let stopping = CancellationToken::new();
+        let closing = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let errands = TaskTracker::new();
+        let registry = Arc::new(Registry::default());
+        let counters = Arc::new(Counters::default());
+        let (up_tx, up) = watch::channel(false);
+        let (orphans_tx, orphans) = mpsc::channel(ORPHANS);
+        let (done, done_rx) = mpsc::channel(deleter::BACKLOG);
+        let deleter = tokio::spawn(deleter::run(queue.clone(), done_rx));
+
+        let socket = EventSocket {
+            settings: ari_settings,
+            ari: ari.clone(),
+            registry: Arc::clone(&registry),
+            counters: Arc::clone(&counters),
+            orphans: orphans_tx,
+            up: up_tx,
+        };
+        errands.spawn(socket.run(closing.clone()));
+        errands.spawn(hang_up_orphans(ari.clone(), orphans));
+
+        if let Some(url) = &settings.control_queue_url {
+            let control = CallQueue::new(aws.sqs.clone(), url.clone());
+            let obeying = control::run(
+                control,
+                Arc::clone(&registry),
+                Arc::clone(&counters),
+                stopping.clone(),
+            );
+            errands.spawn(obeying);
+        }
+        let shutdown_timeout = settings.shutdown_timeout;
+        let slots = Arc::new(Semaphore::new(settings.max_concurrent_calls));
+        let pacer = Arc::new(Pacer::new(settings.max_calls_per_second));
+        let pollers = settings.pollers;
+        let shared = Arc::new(Shared {
+            settings,
+            ari,
+            calls,
+            queue,
+            done,
+            counters: Arc::clone(&counters),
+            errands: errands.clone(),
+            stopping: stopping.clone(),
+        });
+        let poller = Poller {
+            shared: Arc::clone(&shared),
+            registry: Arc::clone(&registry),
+            slots,
+            pacer,
+            up: up.clone(),
+            tasks: tasks.clone(),
+        };
+        for _ in 0..pollers {
+            tasks.spawn(poller.clone().run());
+        }
+        Ok(Self {
+            stopping,
+            closing,
+            tasks,
+            errands,
+            deleter,
+            shared: Some(shared),
+            registry,
+            counters,
+            up,
+            shutdown_timeout,
+        })
+    }
+
+    /// Whether events arrive, so that calls can be placed.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        *self.up.borrow()
+    }
+
+    /// Waits until calls can be placed.
+    pub async fn wait_until_up(&mut self) {
+        // Fails only when the socket's task is gone, which lives as long as the bridge.
+        let _ = self.up.wait_for(|up| *up).await;
+    }
+
+    /// A receiver that says whether calls can be placed.
+    #[must_use]
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.up.clone()
+    }
+
+    /// How many calls are under way.
+    #[must_use]
+    pub fn live_calls(&self) -> usize {
+        self.registry.len()
+    }
+
+    /// Hangs a call up for its client; `false` if this bridge has no such call claimed.
+    #[must_use]
+    pub fn hang_up(&self, id: CallId) -> bool {
+        self.registry.hang_up(id)
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counters.read()
+    }
+
+    /// Stops: takes nothing new, finishes what is between create and dial, writes
+    /// what is known, and leaves live calls running. Returns within `SHUTDOWN_TIMEOUT`; `false` if
+    /// something was cut short.
+    pub async fn stop(mut self) -> bool {
+        let finish = async {
+            self.stopping.cancel();
+            self.tasks.close();
+            self.tasks.wait().await;
+            // The last sender of finished messages goes, and with it the deleter.
+            self.shared = None;
+            let deleted = (&mut self.deleter).await.is_ok();
+            self.closing.cancel();
+            self.errands.close();
+            self.errands.wait().await;
+            deleted
+        };
+        timeout(self.shutdown_timeout, finish)
+            .await
+            .unwrap_or(false)
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+        self.closing.cancel();
+    }
+}
+
+async fn hang_up_orphans(ari: AriClient, mut orphans: mpsc::Receiver<CallId>) {
+    while let Some(id) = orphans.recv().await {
+        tracing::warn!(call_id = %id, "a channel started with nobody to dial it: it is hung up");
+        hang_up_surely(ari.clone(), id).await;
+    }
+}

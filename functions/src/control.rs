@@ -1,0 +1,104 @@
+//! `POST /calls/{call_id}/hangup`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRef, Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use cloud::calls::PendingEnd;
+use cloud::{CallStore, ControlQueues, StoreError, clock, error};
+use domain::{Call, CallId, ControlMessage};
+use serde::Serialize;
+
+use crate::access::MayWrite;
+use crate::jwt::Jwt;
+use crate::problem::Problem;
+
+/// What the control function works with.
+#[derive(Clone)]
+pub struct ControlState {
+    /// The table of calls.
+    pub calls: CallStore,
+    /// The queues to the bridges.
+    pub bridges: ControlQueues,
+    /// Checks tokens.
+    pub jwt: Arc<Jwt>,
+}
+
+impl FromRef<ControlState> for Arc<Jwt> {
+    fn from_ref(state: &ControlState) -> Self {
+        Self::clone(&state.jwt)
+    }
+}
+
+#[derive(Serialize)]
+struct Accepted {
+    success: bool,
+    call_id: String,
+    status: &'static str,
+    message: &'static str,
+}
+
+/// Handles a request to hang up: a pending call is canceled here and now; a live one by
+/// the bridge that owns it.
+///
+/// # Errors
+/// Problems as documented for the API.
+pub async fn hang_up(
+    State(state): State<ControlState>,
+    _access: MayWrite,
+    call_id: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let call_id = call_id.map(|Path(text)| text).unwrap_or_default();
+    let id: CallId = call_id
+        .parse()
+        .map_err(|problem| Problem::invalid_field("call_id", problem))?;
+    let call = state
+        .calls
+        .get(id)
+        .await
+        .map_err(|error| unavailable(id, &error))?;
+    let call = call.ok_or_else(Problem::call_not_found)?;
+    if call.owner.is_some() || call.status.is_terminal() {
+        return hang_up_live(&state, &call).await;
+    }
+    let canceled = state.calls.cancel_pending(&call, clock::now()).await;
+    match canceled.map_err(|error| unavailable(id, &error))? {
+        PendingEnd::Ended => Ok(accepted(id, "canceled", "Call canceled")),
+        // A bridge was faster.
+        PendingEnd::NotPending(call) => hang_up_live(&state, &call).await,
+        PendingEnd::Missing => Err(Problem::call_not_found()),
+    }
+}
+
+async fn hang_up_live(state: &ControlState, call: &Call) -> Result<Response, Problem> {
+    let id = call.request.id;
+    let status = call.status.as_str();
+    let Some(owner) = call.owner.as_ref().filter(|_| !call.status.is_terminal()) else {
+        return Err(Problem::call_over(status));
+    };
+    let sent = state.bridges.send(owner, ControlMessage::HangUp(id)).await;
+    sent.map_err(|error| unavailable(id, &error))?;
+    tracing::info!(call_id = %id, bridge_id = %owner, "the call is to be hung up");
+    Ok(accepted(id, status, "Hangup requested"))
+}
+
+fn accepted(id: CallId, status: &'static str, message: &'static str) -> Response {
+    let body = Accepted {
+        success: true,
+        call_id: id.to_string(),
+        status,
+        message,
+    };
+    (StatusCode::ACCEPTED, Json(body)).into_response()
+}
+
+fn unavailable(id: CallId, error: &StoreError) -> Problem {
+    tracing::error!(call_id = %id, error = %error::chain(error), "the call could not be hung up");
+    match error {
+        StoreError::Unavailable { .. } => Problem::unavailable("the call cannot be hung up now"),
+        StoreError::Malformed { .. } => Problem::internal(),
+    }
+}

@@ -1,0 +1,313 @@
+//! Access tokens: JWTs (RFC 7519) signed with HS256, checked as RFC 8725 asks.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use domain::Timestamp;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::{Deserialize, Serialize};
+
+use crate::hs256;
+use crate::settings::JwtSettings;
+
+/// What a token lets its bearer do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Place calls and hang them up.
+    CallsWrite,
+    /// Read calls.
+    CallsRead,
+}
+
+impl Scope {
+    /// All scopes.
+    pub const ALL: [Self; 2] = [Self::CallsWrite, Self::CallsRead];
+
+    /// The scope's name in tokens.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CallsWrite => "calls:write",
+            Self::CallsRead => "calls:read",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    sub: String,
+    iat: i64,
+    exp: i64,
+    #[serde(default)]
+    scope: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    iss: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    aud: Option<serde_json::Value>,
+}
+
+/// Who bears a valid token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bearer {
+    /// The token's `sub`.
+    pub subject: String,
+    scope: String,
+}
+
+impl Bearer {
+    /// Whether the token grants `scope`.
+    #[must_use]
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scope
+            .split(' ')
+            .any(|granted| granted == scope.as_str())
+    }
+}
+
+/// The token is not one of ours, or no longer valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidToken {
+    /// Its time is over.
+    #[error("the access token has expired")]
+    Expired,
+    /// Anything else. The difference is nobody's business.
+    #[error("the access token is not valid")]
+    Invalid,
+}
+
+/// The token could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the access token could not be signed")]
+pub struct SigningFailed(#[source] jsonwebtoken::errors::Error);
+
+struct Key {
+    id: String,
+    decoding: DecodingKey,
+}
+
+/// Issues and verifies tokens.
+pub struct Jwt {
+    encoding: EncodingKey,
+    keys: Vec<Key>,
+    validation: Validation,
+    issuer: Option<String>,
+    audience: Option<String>,
+    lifetime: Duration,
+}
+
+impl Jwt {
+    /// With the keys and claims of `settings`.
+    #[must_use]
+    pub fn new(settings: &JwtSettings) -> Self {
+        hs256::install();
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = 0;
+        validation.validate_nbf = true;
+        let mut required = vec!["exp", "sub"];
+        if let Some(issuer) = &settings.issuer {
+            validation.set_issuer(&[issuer]);
+            required.push("iss");
+        }
+        if let Some(audience) = &settings.audience {
+            validation.set_audience(&[audience]);
+            required.push("aud");
+        } else {
+            validation.validate_aud = false;
+        }
+        validation.set_required_spec_claims(&required);
+        let keys = std::iter::once(&settings.secret_key).chain(&settings.secret_key_previous);
+        Self {
+            encoding: EncodingKey::from_secret(settings.secret_key.expose().as_bytes()),
+            keys: keys
+                .map(|key| Key {
+                    id: key_id(key.expose()),
+                    decoding: DecodingKey::from_secret(key.expose().as_bytes()),
+                })
+                .collect(),
+            validation,
+            issuer: settings.issuer.clone(),
+            audience: settings.audience.clone(),
+            lifetime: settings.token_lifetime,
+        }
+    }
+
+    /// How long a token is valid.
+    #[must_use]
+    pub const fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+
+    /// A token for `subject`, signed with the newest key.
+    ///
+    /// # Errors
+    /// [`SigningFailed`] if the claims cannot be written.
+    pub fn issue(
+        &self,
+        subject: &str,
+        scopes: &[Scope],
+        now: Timestamp,
+    ) -> Result<String, SigningFailed> {
+        let scope: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
+        let claims = Claims {
+            sub: subject.to_owned(),
+            iat: now.as_secs(),
+            exp: now.plus(self.lifetime).as_secs(),
+            scope: scope.join(" "),
+            iss: self.issuer.clone(),
+            aud: self.audience.clone().map(serde_json::Value::String),
+        };
+        let mut header = Header::new(Algorithm::HS256);
+        header.kid = self.keys.first().map(|key| key.id.clone());
+        jsonwebtoken::encode(&header, &claims, &self.encoding).map_err(SigningFailed)
+    }
+
+    /// Checks signature, algorithm and every claim of `token`.
+    ///
+    /// # Errors
+    /// [`InvalidToken`] if any of them is wrong.
+    pub fn verify(&self, token: &str) -> Result<Bearer, InvalidToken> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| InvalidToken::Invalid)?;
+        let mut verdict = InvalidToken::Invalid;
+        for key in &self.keys {
+            // A token without an id may be of any key that is valid now.
+            if header.kid.as_ref().is_some_and(|id| *id != key.id) {
+                continue;
+            }
+            match jsonwebtoken::decode::<Claims>(token, &key.decoding, &self.validation) {
+                Ok(token) if token.claims.sub.is_empty() => {}
+                Ok(token) => {
+                    return Ok(Bearer {
+                        subject: token.claims.sub,
+                        scope: token.claims.scope,
+                    });
+                }
+                Err(error) => {
+                    if matches!(
+                        error.kind(),
+                        jsonwebtoken::errors::ErrorKind::ExpiredSignature
+                    ) {
+                        verdict = InvalidToken::Expired;
+                    }
+                }
+            }
+        }
+        Err(verdict)
+    }
+}
+
+/// Names a key without telling it: the first bytes of its SHA-256, in base64url.
+fn key_id(key: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
+    let mut id = URL_SAFE_NO_PAD.encode(digest);
+    id.truncate(12);
+    id
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cloud::Secret;
+
+    fn settings(key: &str) -> JwtSettings {
+        JwtSettings {
+            secret_key: Secret::new(key.to_owned()),
+            secret_key_previous: None,
+            issuer: None,
+            audience: None,
+            token_lifetime: Duration::from_mins(1),
+        }
+    }
+
+    fn now() -> Timestamp {
+        cloud::clock::now()
+    }
+
+    #[test]
+    fn a_token_carries_its_subject_and_scopes() {
+        let jwt = Jwt::new(&settings("k1"));
+        let token = jwt.issue("alice", &[Scope::CallsRead], now()).unwrap();
+        let bearer = jwt.verify(&token).unwrap();
+        assert_eq!(bearer.subject, "alice");
+        assert!(bearer.has(Scope::CallsRead) && !bearer.has(Scope::CallsWrite));
+    }
+
+    #[test]
+    fn expired_tampered_unsigned_and_foreign_tokens_are_refused() {
+        let jwt = Jwt::new(&settings("k1"));
+        let token = jwt.issue("alice", &Scope::ALL, now()).unwrap();
+        let expired = jwt
+            .issue("alice", &Scope::ALL, Timestamp::from_millis(0))
+            .unwrap();
+        assert_eq!(jwt.verify(&expired), Err(InvalidToken::Expired));
+
+        let foreign = Jwt::new(&settings("k2"))
+            .issue("alice", &Scope::ALL, now())
+            .unwrap();
+        let parts: Vec<_> = token.split('.').collect();
+        let other: Vec<_> = expired.split('.').collect();
+        // {"alg":"none"}, and {"alg":"none","typ":"JWT"}
+        let none = format!("eyJhbGciOiJub25lIn0.{}.", parts[1]);
+        let none_signed = format!(
+            "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.{}.{}",
+            parts[1], parts[2]
+        );
+        // {"alg":"HS512"}
+        let other_algorithm = format!("eyJhbGciOiJIUzUxMiJ9.{}.{}", parts[1], parts[2]);
+        let tampered = format!("{}.{}.{}", parts[0], other[1], parts[2]);
+        let unsigned = format!("{}.{}.", parts[0], parts[1]);
+        for token in [
+            foreign,
+            none,
+            none_signed,
+            other_algorithm,
+            tampered,
+            unsigned,
+            String::new(),
+            "a.b.c".to_owned(),
+        ] {
+            assert_eq!(jwt.verify(&token), Err(InvalidToken::Invalid), "{token}");
+        }
+    }
+
+    #[test]
+    fn the_previous_key_still_verifies_but_no_longer_signs() {
+        let old = Jwt::new(&settings("k1"));
+        let new = Jwt::new(&JwtSettings {
+            secret_key_previous: Some(Secret::new("k1".to_owned())),
+            ..settings("k2")
+        });
+        let token = old.issue("alice", &Scope::ALL, now()).unwrap();
+        assert!(new.verify(&token).is_ok());
+        let token = new.issue("alice", &Scope::ALL, now()).unwrap();
+        assert_eq!(old.verify(&token), Err(InvalidToken::Invalid));
+    }
+
+    #[test]
+    fn issuer_and_audience_are_demanded_once_configured() {
+        let strict = Jwt::new(&JwtSettings {
+            issuer: Some("calls".to_owned()),
+            audience: Some("apps".to_owned()),
+            ..settings("k1")
+        });
+        let own = strict.issue("alice", &Scope::ALL, now()).unwrap();
+        assert!(strict.verify(&own).is_ok());
+        let without = Jwt::new(&settings("k1"))
+            .issue("alice", &Scope::ALL, now())
+            .unwrap();
+        assert_eq!(strict.verify(&without), Err(InvalidToken::Invalid));
+        let other = Jwt::new(&JwtSettings {
+            audience: Some("others".to_owned()),
+            ..settings("k1")
+        });
+        let other = other.issue("alice", &Scope::ALL, now()).unwrap();
+        assert_eq!(strict.verify(&other), Err(InvalidToken::Invalid));
+    }
+}

@@ -1,0 +1,134 @@
+//! What the functions' binaries share: read the settings, connect, serve.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use axum::Router;
+use cloud::aws::{self, Patience};
+use cloud::rate_limit::RateLimiter;
+use cloud::settings::{EXIT_USAGE, Environment, Reader};
+use cloud::telemetry::{self, LogSettings};
+use cloud::{CallQueue, CallStore, ControlQueues, UserStore};
+use lambda_http::Error;
+
+use crate::control::ControlState;
+use crate::jwt::Jwt;
+use crate::originate::OriginateState;
+use crate::router;
+use crate::settings::{CallDefaults, JwtSettings, read_rate_limit};
+use crate::status::StatusState;
+use crate::token::TokenState;
+
+/// Runs the token function.
+///
+/// # Errors
+/// If the Lambda runtime cannot be reached.
+pub async fn run_token() -> Result<ExitCode, Error> {
+    let read = |reader: &mut Reader<'_>| {
+        let jwt = JwtSettings::read(reader);
+        let limit = read_rate_limit(reader);
+        let users = reader.required::<String>("USERS_TABLE");
+        let state = reader.required::<String>("STATE_TABLE");
+        Some((jwt?, limit, users?, state?))
+    };
+    let Some((jwt, limit, users, state)) = configure(read) else {
+        return Ok(ExitCode::from(EXIT_USAGE));
+    };
+    let config = aws::load(Patience::FUNCTION).await;
+    let dynamodb = aws_sdk_dynamodb::Client::new(&config);
+    let users = UserStore::new(dynamodb.clone(), users);
+    let limiter = RateLimiter::new(dynamodb, state, "token", limit);
+    let state = TokenState::new(Some(users), limiter, Arc::new(Jwt::new(&jwt)));
+    serve(router::token(state)).await
+}
+
+/// Runs the originate function.
+///
+/// # Errors
+/// If the Lambda runtime cannot be reached.
+pub async fn run_originate() -> Result<ExitCode, Error> {
+    let read = |reader: &mut Reader<'_>| {
+        let jwt = JwtSettings::read(reader);
+        let defaults = CallDefaults::read(reader);
+        let table = reader.required::<String>("CALLS_TABLE");
+        let queue = reader.required::<String>("CALLS_QUEUE_URL");
+        Some((jwt?, defaults?, table?, queue?))
+    };
+    let Some((jwt, defaults, table, queue)) = configure(read) else {
+        return Ok(ExitCode::from(EXIT_USAGE));
+    };
+    let config = aws::load(Patience::FUNCTION).await;
+    let state = OriginateState {
+        calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
+        queue: CallQueue::new(aws_sdk_sqs::Client::new(&config), queue),
+        defaults: Arc::new(defaults),
+        jwt: Arc::new(Jwt::new(&jwt)),
+    };
+    serve(router::originate(state)).await
+}
+
+/// Runs the status function.
+///
+/// # Errors
+/// If the Lambda runtime cannot be reached.
+pub async fn run_status() -> Result<ExitCode, Error> {
+    let read = |reader: &mut Reader<'_>| {
+        let jwt = JwtSettings::read(reader);
+        let table = reader.required::<String>("CALLS_TABLE");
+        Some((jwt?, table?))
+    };
+    let Some((jwt, table)) = configure(read) else {
+        return Ok(ExitCode::from(EXIT_USAGE));
+    };
+    let config = aws::load(Patience::FUNCTION).await;
+    let state = StatusState {
+        calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
+        jwt: Arc::new(Jwt::new(&jwt)),
+    };
+    serve(router::status(state)).await
+}
+
+/// Runs the control function.
+///
+/// # Errors
+/// If the Lambda runtime cannot be reached.
+pub async fn run_control() -> Result<ExitCode, Error> {
+    let read = |reader: &mut Reader<'_>| {
+        let jwt = JwtSettings::read(reader);
+        let table = reader.required::<String>("CALLS_TABLE");
+        let prefix = reader.required::<String>("CONTROL_QUEUE_URL_PREFIX");
+        Some((jwt?, table?, prefix?))
+    };
+    let Some((jwt, table, prefix)) = configure(read) else {
+        return Ok(ExitCode::from(EXIT_USAGE));
+    };
+    let config = aws::load(Patience::FUNCTION).await;
+    let state = ControlState {
+        calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
+        bridges: ControlQueues::new(aws_sdk_sqs::Client::new(&config), prefix),
+        jwt: Arc::new(Jwt::new(&jwt)),
+    };
+    serve(router::control(state)).await
+}
+
+/// Reads the settings and starts logging; says everything that is wrong.
+fn configure<T>(read: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Option<T> {
+    let mut reader = Reader::new(&Environment);
+    let log = LogSettings::read(&mut reader);
+    let settings = read(&mut reader);
+    match reader.finish(settings) {
+        Ok(settings) => {
+            telemetry::start(&log).ok();
+            Some(settings)
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            None
+        }
+    }
+}
+
+async fn serve(routes: Router) -> Result<ExitCode, Error> {
+    lambda_http::run(router::finish(routes)).await?;
+    Ok(ExitCode::SUCCESS)
+}

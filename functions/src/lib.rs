@@ -1,0 +1,21 @@
+//! The HTTP API: routes, handlers and errors.
+//!
+//! Each Lambda function is a thin binary around one of the routers in [`router`]; on one
+//! machine they are merged into one. Functions are split by what they may touch.
+
+pub mod access;
+pub mod call_view;
+pub mod client_address;
+pub mod control;
+pub mod hs256;
+pub mod idempotency;
+pub mod jwt;
+pub mod lambda;
+pub mod originate;
+pub mod payload;
+pub mod problem;
+pub mod request_id;
+pub mod router;
+pub mod settings;
+pub mod status;
+pub mod token;

@@ -1,0 +1,343 @@
+//! `POST /interaction/{number}` and `POST /calls`: record a call, then queue it.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Extension, FromRef, OriginalUri, Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use cloud::calls::{Creation, PendingEnd};
+use cloud::{CallQueue, CallStore, clock, error};
+use domain::{
+    Call, CallId, CallRequest, CallStatus, DialplanTarget, FailureReason, PhoneNumber, Priority,
+    QueueMessage, Variables,
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::access::MayWrite;
+use crate::idempotency::{IDEMPOTENT_REPLAYED, IdempotencyKey, fingerprint};
+use crate::jwt::Jwt;
+use crate::payload::{Fields, JsonObject};
+use crate::problem::Problem;
+use crate::request_id::RequestId;
+use crate::settings::{CallDefaults, DIAL_TIMEOUT_MS, MAX_DURATION_S, QUEUE_TIMEOUT_MS};
+
+/// What the originate function works with.
+#[derive(Clone)]
+pub struct OriginateState {
+    /// The table of calls.
+    pub calls: CallStore,
+    /// The queue to the bridges.
+    pub queue: CallQueue,
+    /// What a request may leave out.
+    pub defaults: Arc<CallDefaults>,
+    /// Checks tokens.
+    pub jwt: Arc<Jwt>,
+}
+
+impl FromRef<OriginateState> for Arc<Jwt> {
+    fn from_ref(state: &OriginateState) -> Self {
+        Self::clone(&state.jwt)
+    }
+}
+
+#[derive(Serialize)]
+struct Accepted {
+    success: bool,
+    call_id: String,
+    phone_number: String,
+    message: &'static str,
+    channel: String,
+    status: &'static str,
+    created_at: String,
+}
+
+/// Handles `POST /interaction/{number}`.
+///
+/// # Errors
+/// Problems as documented for the API.
+pub async fn create_interaction(
+    State(state): State<OriginateState>,
+    MayWrite(client): MayWrite,
+    Extension(request_id): Extension<RequestId>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    number: Result<Path<String>, PathRejection>,
+    JsonObject(body): JsonObject,
+) -> Result<Response, Problem> {
+    let Path(number) =
+        number.map_err(|_| Problem::invalid_field("number", "is not valid UTF-8"))?;
+    let key = IdempotencyKey::read(&headers)?;
+    let mut fields = Fields::new(body);
+    fields.set("phone_number", number.clone());
+    let fingerprint = fingerprint(&fields.canonical());
+    let number = fields.parse("number", &number);
+    let asked = read_call(fields, number, &state.defaults, request_id)?;
+    answer(
+        &state,
+        asked,
+        key.map(|key| (key.call_id(&client.subject), fingerprint)),
+        &uri,
+    )
+    .await
+}
+
+/// Handles `POST /interaction/` with a number that has slashes in it.
+pub async fn reject_number(_access: MayWrite) -> Problem {
+    Problem::invalid_field("number", domain::phone_number::InvalidPhoneNumber)
+}
+
+/// Handles `POST /calls`.
+///
+/// # Errors
+/// Problems as documented for the API.
+pub async fn create_call(
+    State(state): State<OriginateState>,
+    MayWrite(client): MayWrite,
+    Extension(request_id): Extension<RequestId>,
+    OriginalUri(uri): OriginalUri,
+    headers: HeaderMap,
+    JsonObject(body): JsonObject,
+) -> Result<Response, Problem> {
+    let key = IdempotencyKey::read(&headers)?;
+    let mut fields = Fields::new(body);
+    let fingerprint = fingerprint(&fields.canonical());
+    let number = fields.required_text("phone_number");
+    let asked = read_call(fields, number, &state.defaults, request_id)?;
+    answer(
+        &state,
+        asked,
+        key.map(|key| (key.call_id(&client.subject), fingerprint)),
+        &uri,
+    )
+    .await
+}
+
+fn read_call(
+    mut fields: Fields,
+    number: Option<PhoneNumber>,
+    defaults: &CallDefaults,
+    RequestId(request_id): RequestId,
+) -> Result<Asked, Problem> {
+    let target = &defaults.target;
+    let context = fields
+        .text("context")
+        .unwrap_or_else(|| target.context.clone());
+    let extension = fields
+        .text("extension")
+        .unwrap_or_else(|| target.extension.clone());
+    let priority = fields
+        .integer("priority", Priority::try_from)
+        .unwrap_or(target.priority);
+    let dial_timeout = fields
+        .integer("timeout", dial_timeout)
+        .unwrap_or(defaults.dial_timeout);
+    let queue_timeout = fields
+        .integer("queue_timeout", queue_timeout)
+        .unwrap_or(defaults.queue_timeout);
+    let max_duration = fields.integer("max_duration", max_duration);
+    let variables = fields
+        .texts("variables", Variables::new)
+        .unwrap_or_default();
+    let dry_run = fields.flag("dry_run").unwrap_or(false);
+    let caller_id = fields
+        .text("caller_id")
+        .or_else(|| defaults.caller_id.clone());
+    let created_at = clock::now();
+    let request = number.map(|phone_number| CallRequest {
+        id: Uuid::new_v4().into(),
+        endpoint: defaults.dial_endpoint.render(&phone_number, &context),
+        phone_number,
+        target: DialplanTarget {
+            context,
+            extension,
+            priority,
+        },
+        dial_timeout,
+        max_duration,
+        variables,
+        caller_id,
+        created_at,
+        dial_before: created_at.plus(queue_timeout),
+        request_id,
+        fingerprint: None,
+    });
+    fields.finish(request.map(|request| Asked { request, dry_run }))
+}
+
+/// What a client asked for.
+struct Asked {
+    request: CallRequest,
+    /// Only to hear whether it would be done.
+    dry_run: bool,
+}
+
+fn dial_timeout(millis: i64) -> Result<Duration, String> {
+    between(millis, DIAL_TIMEOUT_MS, "milliseconds").map(Duration::from_millis)
+}
+
+fn queue_timeout(millis: i64) -> Result<Duration, String> {
+    between(millis, QUEUE_TIMEOUT_MS, "milliseconds").map(Duration::from_millis)
+}
+
+fn max_duration(seconds: i64) -> Result<Duration, String> {
+    between(seconds, MAX_DURATION_S, "seconds").map(Duration::from_secs)
+}
+
+fn between(number: i64, range: RangeInclusive<u64>, unit: &str) -> Result<u64, String> {
+    u64::try_from(number)
+        .ok()
+        .filter(|number| range.contains(number))
+        .ok_or_else(|| format!("must be from {} to {} {unit}", range.start(), range.end()))
+}
+
+/// Does what was asked for, or says what would be done.
+async fn answer(
+    state: &OriginateState,
+    asked: Asked,
+    key: Option<(CallId, String)>,
+    uri: &Uri,
+) -> Result<Response, Problem> {
+    let mut request = asked.request;
+    if asked.dry_run {
+        return Ok(dry_run(&request));
+    }
+    if let Some((id, fingerprint)) = key {
+        request.id = id;
+        request.fingerprint = Some(fingerprint);
+    }
+    originate(state, request, uri).await
+}
+
+/// Puts, then sends. A client that is told 503 is never called: either nothing was
+/// recorded, or the record was marked failed, and then no bridge can claim it.
+async fn originate(
+    state: &OriginateState,
+    request: CallRequest,
+    uri: &Uri,
+) -> Result<Response, Problem> {
+    let call = Call::new(request);
+    let id = call.request.id;
+    let expires_at = call.request.created_at.plus(state.defaults.retention);
+    match state.calls.create(&call, expires_at).await {
+        Ok(Creation::Created) => {}
+        Ok(Creation::Exists(existing)) => return replay(state, &call, &existing, uri).await,
+        Err(error) => {
+            tracing::error!(call_id = %id, error = %error::chain(&error), "the call could not be recorded");
+            return Err(not_recorded(state, &call).await);
+        }
+    }
+    send(state, &call).await?;
+    tracing::info!(call_id = %id, "the call was queued");
+    Ok(accepted(&call, uri))
+}
+
+/// Sends the message of a recorded call, or marks the call failed.
+async fn send(state: &OriginateState, call: &Call) -> Result<(), Problem> {
+    let id = call.request.id;
+    let message = QueueMessage::Dial(call.request.clone());
+    let Err(error) = state.queue.send(&message).await else {
+        return Ok(());
+    };
+    tracing::error!(call_id = %id, error = %error::chain(&error), "the call could not be queued");
+    match state
+        .calls
+        .fail_pending(call, FailureReason::NotQueued, clock::now())
+        .await
+    {
+        Ok(PendingEnd::Ended | PendingEnd::Missing) => Err(Problem::unavailable(
+            "the call could not be queued; nobody was called",
+        )),
+        // It was sent after all, and a bridge has it already.
+        Ok(PendingEnd::NotPending(_)) => Ok(()),
+        Err(error) => {
+            tracing::error!(call_id = %id, error = %error::chain(&error), "the call could not be marked");
+            Err(Problem::outcome_unknown(id.to_string()))
+        }
+    }
+}
+
+/// The answer to a request whose `Idempotency-Key` was used before.
+async fn replay(
+    state: &OriginateState,
+    call: &Call,
+    existing: &Call,
+    uri: &Uri,
+) -> Result<Response, Problem> {
+    if existing.request.fingerprint != call.request.fingerprint {
+        return Err(Problem::invalid_field(
+            "Idempotency-Key",
+            "was used for another request",
+        ));
+    }
+    if existing.failure_reason == Some(FailureReason::NotQueued) {
+        let detail =
+            "the call with this Idempotency-Key could not be queued; ask again with another";
+        return Err(Problem::unavailable(detail));
+    }
+    // Whoever recorded it may have died before it was sent. Sent twice it is dialled once.
+    if existing.status == CallStatus::Pending {
+        send(state, existing).await?;
+    }
+    let mut response = accepted(&Call::new(existing.request.clone()), uri);
+    response
+        .headers_mut()
+        .insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+    Ok(response)
+}
+
+/// What would be dialled.
+fn dry_run(request: &CallRequest) -> Response {
+    Json(serde_json::json!({
+        "success": true,
+        "dry_run": true,
+        "message": "Nothing was queued",
+        "phone_number": request.phone_number.to_string(),
+        "channel": request.endpoint.to_string(),
+        "context": request.target.context.to_string(),
+        "extension": request.target.extension.to_string(),
+        "priority": request.target.priority.get(),
+        "caller_id": request.caller_id.as_ref().map(ToString::to_string),
+    }))
+    .into_response()
+}
+
+/// A put whose answer was lost may have been done; nothing was sent, so the record is
+/// only tidied up.
+async fn not_recorded(state: &OriginateState, call: &Call) -> Problem {
+    let marked = state
+        .calls
+        .fail_pending(call, FailureReason::NotQueued, clock::now())
+        .await;
+    if let Err(error) = marked {
+        tracing::warn!(call_id = %call.request.id, error = %error::chain(&error), "the call could not be marked");
+    }
+    Problem::unavailable("the call could not be recorded; nobody was called")
+}
+
+fn accepted(call: &Call, uri: &Uri) -> Response {
+    let body = Accepted {
+        success: true,
+        call_id: call.request.id.to_string(),
+        phone_number: call.request.phone_number.to_string(),
+        message: "Call queued",
+        channel: call.request.endpoint.to_string(),
+        status: call.status.as_str(),
+        created_at: call.request.created_at.to_string(),
+    };
+    let prefix = if uri.path().starts_with("/api/v1/") {
+        "/api/v1"
+    } else {
+        "/api/v2"
+    };
+    let location = HeaderValue::from_str(&format!("{prefix}/calls/{}", body.call_id));
+    let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
+    if let Ok(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}

@@ -1,0 +1,247 @@
+//! Errors as clients see them: problem details (RFC 9457). Nothing internal is in them.
+
+use std::fmt;
+
+use axum::Json;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// What is wrong with one field of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FieldError {
+    /// The field's name, or `body`.
+    pub field: String,
+    /// What the field must be.
+    pub detail: String,
+}
+
+/// An error answer.
+#[derive(Clone, Debug)]
+pub struct Problem(Box<Details>);
+
+#[derive(Clone, Debug)]
+struct Details {
+    status: StatusCode,
+    kind: &'static str,
+    title: &'static str,
+    detail: String,
+    errors: Vec<FieldError>,
+    call_id: Option<String>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    errors: &'a [FieldError],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call_id: Option<&'a str>,
+}
+
+impl Problem {
+    fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self(Box::new(Details {
+            status,
+            kind,
+            title,
+            detail: detail.into(),
+            errors: Vec::new(),
+            call_id: None,
+            headers: Vec::new(),
+        }))
+    }
+
+    /// 422: fields of the request are wrong.
+    #[must_use]
+    pub fn invalid_request(errors: Vec<FieldError>) -> Self {
+        let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
+        let detail = format!("not valid: {}", fields.join(", "));
+        let mut problem = Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid-request",
+            "The request is not valid",
+            detail,
+        );
+        problem.0.errors = errors;
+        problem
+    }
+
+    /// 422: one field of the request is wrong.
+    #[must_use]
+    pub fn invalid_field(field: &str, detail: impl fmt::Display) -> Self {
+        Self::invalid_request(vec![FieldError {
+            field: field.to_owned(),
+            detail: detail.to_string(),
+        }])
+    }
+
+    /// 413: the body is larger than any valid one.
+    #[must_use]
+    pub fn body_too_large(limit: usize) -> Self {
+        let detail = format!("a body has at most {limit} bytes");
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body-too-large",
+            "The body is too large",
+            detail,
+        )
+    }
+
+    /// 415: the body is of another media type.
+    #[must_use]
+    pub fn unsupported_media_type(expected: &str) -> Self {
+        let detail = format!("the body must be {expected}");
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "The media type is not supported",
+            detail,
+        )
+    }
+
+    /// 401, with the challenge of RFC 6750, section 3.
+    #[must_use]
+    pub fn unauthorized(challenge: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "unauthorized",
+            "A valid access token is needed",
+            detail,
+        )
+        .with_header(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static(challenge),
+        )
+    }
+
+    /// 403: the token is valid but does not grant this.
+    #[must_use]
+    pub fn forbidden(challenge: HeaderValue, detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "insufficient-scope",
+            "The access token does not grant this",
+            detail,
+        )
+        .with_header(header::WWW_AUTHENTICATE, challenge)
+    }
+
+    /// 404: no such call.
+    #[must_use]
+    pub fn call_not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "call-not-found",
+            "There is no such call",
+            "no call has this id",
+        )
+    }
+
+    /// 409: the call is over, so there is nothing to hang up.
+    #[must_use]
+    pub fn call_over(status: &str) -> Self {
+        let detail = format!("the call is {status}");
+        Self::new(
+            StatusCode::CONFLICT,
+            "call-over",
+            "The call is over",
+            detail,
+        )
+    }
+
+    /// 404: no such route.
+    #[must_use]
+    pub fn route_not_found() -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not-found",
+            "There is nothing here",
+            "no route has this path",
+        )
+    }
+
+    /// 405. The `Allow` header is the router's to add.
+    #[must_use]
+    pub fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "The method is not allowed",
+            "this path takes other methods, which Allow names",
+        )
+    }
+
+    /// 503: something this depends on does not answer; nobody was or will be called.
+    #[must_use]
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "The service is not available now",
+            detail,
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from_static("5"))
+    }
+
+    /// 500: whether the call was queued cannot be told; its status will.
+    #[must_use]
+    pub fn outcome_unknown(call_id: String) -> Self {
+        let mut problem = Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "outcome-unknown",
+            "Whether the call was queued is not known",
+            "read the call's status before asking for it again",
+        );
+        problem.0.call_id = Some(call_id);
+        problem
+    }
+
+    /// 500, with nothing told.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "Something went wrong",
+            "the X-Request-ID of this answer finds it in the log",
+        )
+    }
+
+    fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.0.headers.push((name, value));
+        self
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let Self(problem) = self;
+        let body = Body {
+            r#type: format!("urn:problem:{}", problem.kind),
+            title: problem.title,
+            status: problem.status.as_u16(),
+            detail: &problem.detail,
+            errors: &problem.errors,
+            call_id: problem.call_id.as_deref(),
+        };
+        let mut response = (problem.status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        headers.extend(problem.headers);
+        response
+    }
+}

@@ -1,0 +1,235 @@
+//! The functions' configuration: each function reads only the part it needs.
+
+use std::fmt;
+use std::time::Duration;
+
+use cloud::Secret;
+use cloud::rate_limit::RateLimit;
+use cloud::settings::Reader;
+use domain::{CallerId, Context, DialplanTarget, EndpointTemplate, Extension, Priority};
+
+/// How tokens are signed and checked.
+#[derive(Clone, Debug)]
+pub struct JwtSettings {
+    /// `SECRET_KEY`
+    pub secret_key: Secret,
+    /// `SECRET_KEY_PREVIOUS`: still verifies, for rotation.
+    pub secret_key_previous: Option<Secret>,
+    /// `JWT_ISSUER`
+    pub issuer: Option<String>,
+    /// `JWT_AUDIENCE`
+    pub audience: Option<String>,
+    /// `ACCESS_TOKEN_EXPIRE_MINUTES`
+    pub token_lifetime: Duration,
+}
+
+/// Shortest key, in bytes: RFC 7518, section 3.2 asks for the hash's size.
+const MIN_KEY_LENGTH: usize = 32;
+
+/// What examples and templates put where a key belongs.
+const PLACEHOLDERS: [&str; 6] = [
+    "changeme",
+    "change-me",
+    "change_me",
+    "your-secret",
+    "your_secret",
+    "placeholder",
+];
+
+impl JwtSettings {
+    /// Reads the settings.
+    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let debug = reader.flag("DEBUG", false);
+        let secret_key = read_key(reader, "SECRET_KEY", debug);
+        if secret_key.is_none() && reader.text("SECRET_KEY").is_none() {
+            reader.reject("SECRET_KEY", "is not set");
+        }
+        let secret_key_previous = read_key(reader, "SECRET_KEY_PREVIOUS", debug);
+        let minutes = reader.number("ACCESS_TOKEN_EXPIRE_MINUTES", 30, 1, 7 * 24 * 60);
+        Some(Self {
+            secret_key: secret_key?,
+            secret_key_previous,
+            issuer: reader.text("JWT_ISSUER"),
+            audience: reader.text("JWT_AUDIENCE"),
+            token_lifetime: Duration::from_secs(minutes * 60),
+        })
+    }
+}
+
+fn read_key(reader: &mut Reader<'_>, name: &str, debug: bool) -> Option<Secret> {
+    let key = reader.text(name)?;
+    if !debug {
+        let lower = key.to_ascii_lowercase();
+        if PLACEHOLDERS
+            .iter()
+            .any(|placeholder| lower.contains(placeholder))
+        {
+            reader.reject(
+                name,
+                "is a placeholder: make one with `openssl rand -base64 48`",
+            );
+            return None;
+        }
+        if key.len() < MIN_KEY_LENGTH {
+            reader.reject(
+                name,
+                format_args!(
+                    "has fewer than {MIN_KEY_LENGTH} bytes: make one with `openssl rand -base64 48`"
+                ),
+            );
+            return None;
+        }
+    }
+    Some(Secret::new(key))
+}
+
+/// Reads `RATE_LIMIT_REQUESTS` and `RATE_LIMIT_WINDOW` (seconds).
+pub fn read_rate_limit(reader: &mut Reader<'_>) -> RateLimit {
+    let requests = reader.number("RATE_LIMIT_REQUESTS", 10, 1, 1_000_000);
+    let window = reader.number("RATE_LIMIT_WINDOW", 60, 1, 24 * 3_600);
+    RateLimit {
+        requests: u32::try_from(requests).unwrap_or(u32::MAX),
+        window: Duration::from_secs(window),
+    }
+}
+
+/// What a call gets that its request does not say.
+#[derive(Clone, Debug)]
+pub struct CallDefaults {
+    /// `DIAL_ENDPOINT`: how a number becomes an endpoint.
+    pub dial_endpoint: EndpointTemplate,
+    /// `DEFAULT_CONTEXT`, `DEFAULT_EXTENSION`, `DEFAULT_PRIORITY`
+    pub target: DialplanTarget,
+    /// `DEFAULT_TIMEOUT`, in milliseconds: how long it may ring.
+    pub dial_timeout: Duration,
+    /// `DEFAULT_CALLER_ID`
+    pub caller_id: Option<CallerId>,
+    /// `QUEUE_TIMEOUT`, in milliseconds: how long it may wait for a bridge.
+    pub queue_timeout: Duration,
+    /// `RETENTION_DAYS`: how long it is remembered.
+    pub retention: Duration,
+}
+
+/// Least and most milliseconds that a phone may ring.
+pub const DIAL_TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1_000..=600_000;
+
+/// Least and most milliseconds that a call may wait for a bridge; SQS keeps messages for 14 days.
+pub const QUEUE_TIMEOUT_MS: std::ops::RangeInclusive<u64> = 1_000..=14 * 24 * 3_600_000;
+/// Least and most seconds that a client may limit an answered call to.
+pub const MAX_DURATION_S: std::ops::RangeInclusive<u64> = 1..=24 * 3_600;
+
+impl CallDefaults {
+    /// Reads the settings.
+    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let dial_endpoint =
+            or_text::<EndpointTemplate>(reader, "DIAL_ENDPOINT", "Local/{number}@{context}");
+        let context = or_text::<Context>(reader, "DEFAULT_CONTEXT", "outbound-ivr");
+        let extension = or_text::<Extension>(reader, "DEFAULT_EXTENSION", "s");
+        let priority = reader.number("DEFAULT_PRIORITY", 1, 1, i32::MAX.unsigned_abs().into());
+        let dial_timeout = reader.number(
+            "DEFAULT_TIMEOUT",
+            30_000,
+            *DIAL_TIMEOUT_MS.start(),
+            *DIAL_TIMEOUT_MS.end(),
+        );
+        let caller_id = reader.optional("DEFAULT_CALLER_ID");
+        let queue_timeout = reader.number(
+            "QUEUE_TIMEOUT",
+            300_000,
+            *QUEUE_TIMEOUT_MS.start(),
+            *QUEUE_TIMEOUT_MS.end(),
+        );
+        let retention_days = reader.number("RETENTION_DAYS", 90, 1, 3_650);
+        Some(Self {
+            dial_endpoint: dial_endpoint?,
+            target: DialplanTarget {
+                context: context?,
+                extension: extension?,
+                priority: i64::try_from(priority)
+                    .ok()
+                    .and_then(|number| Priority::try_from(number).ok())?,
+            },
+            dial_timeout: Duration::from_millis(dial_timeout),
+            caller_id,
+            queue_timeout: Duration::from_millis(queue_timeout),
+            retention: Duration::from_secs(retention_days * 24 * 3600),
+        })
+    }
+}
+
+/// The value of `name`, or `default`, which is parsed alike.
+fn or_text<T>(reader: &mut Reader<'_>, name: &str, default: &str) -> Option<T>
+where
+    T: std::str::FromStr,
+    T::Err: fmt::Display,
+{
+    if reader.text(name).is_some() {
+        reader.optional(name)
+    } else {
+        default.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn read<T>(
+        values: &[(&str, &str)],
+        read: impl FnOnce(&mut Reader<'_>) -> Option<T>,
+    ) -> Result<T, String> {
+        let source: BTreeMap<String, String> = values
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        let mut reader = Reader::new(&source);
+        let built = read(&mut reader);
+        reader.finish(built).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_weak_key_is_refused_unless_debugging() {
+        let long_placeholder = "changeme-changeme-changeme-changeme";
+        for key in ["", "short", long_placeholder] {
+            let error = read(&[("SECRET_KEY", key)], JwtSettings::read).unwrap_err();
+            assert!(error.contains("SECRET_KEY"), "{error}");
+            assert!(key.is_empty() || !error.contains(key), "{error}");
+        }
+        assert!(
+            read(
+                &[("SECRET_KEY", "short"), ("DEBUG", "true")],
+                JwtSettings::read
+            )
+            .is_ok()
+        );
+        let good = "0123456789abcdef0123456789abcdef";
+        let settings = read(&[("SECRET_KEY", good)], JwtSettings::read).unwrap();
+        assert!(!format!("{settings:?}").contains(good));
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_service_this_replaces() {
+        let defaults = read(&[], CallDefaults::read).unwrap();
+        assert_eq!(defaults.target.context.as_str(), "outbound-ivr");
+        assert_eq!(defaults.target.extension.as_str(), "s");
+        assert_eq!(defaults.target.priority.get(), 1);
+        assert_eq!(defaults.dial_timeout, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn every_wrong_default_is_named() {
+        let wrong = [
+            ("DIAL_ENDPOINT", "PJSIP/trunk"),
+            ("DEFAULT_CONTEXT", "a,b"),
+            ("DEFAULT_PRIORITY", "0"),
+            ("DEFAULT_TIMEOUT", "soon"),
+            ("DEFAULT_CALLER_ID", "<"),
+        ];
+        let error = read(&wrong, CallDefaults::read).err().unwrap();
+        for (name, _) in wrong {
+            assert!(error.contains(name), "{error}");
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Reading a call: `GET /status/{call_id}`, `/interaction/{call_id}/status`, `/calls/{call_id}`, and its
+//! timeline `/calls/{call_id}/events`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRef, Path, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use cloud::{CallStore, StoreError, error};
+use domain::{Call, CallId};
+
+use crate::access::MayRead;
+use crate::call_view::{CallView, TimelineView};
+use crate::jwt::Jwt;
+use crate::problem::Problem;
+
+/// What the status function works with.
+#[derive(Clone)]
+pub struct StatusState {
+    /// The table of calls.
+    pub calls: CallStore,
+    /// Checks tokens.
+    pub jwt: Arc<Jwt>,
+}
+
+impl FromRef<StatusState> for Arc<Jwt> {
+    fn from_ref(state: &StatusState) -> Self {
+        Self::clone(&state.jwt)
+    }
+}
+
+type Fresh<T> = ([(HeaderName, HeaderValue); 1], T);
+
+/// Handles a request for a call's status.
+///
+/// # Errors
+/// Problems as documented for the API.
+pub async fn read_call(
+    State(state): State<StatusState>,
+    _access: MayRead,
+    call_id: Result<Path<String>, PathRejection>,
+) -> Result<Fresh<Json<CallView>>, Problem> {
+    let call = find(&state, call_id).await?;
+    Ok(fresh(CallView::from(&call)))
+}
+
+/// Handles a request for a call's timeline.
+///
+/// # Errors
+/// Problems as documented for the API.
+pub async fn read_events(
+    State(state): State<StatusState>,
+    _access: MayRead,
+    call_id: Result<Path<String>, PathRejection>,
+) -> Result<Fresh<Json<TimelineView>>, Problem> {
+    let call = find(&state, call_id).await?;
+    Ok(fresh(TimelineView::from(&call)))
+}
+
+fn fresh<T>(body: T) -> Fresh<Json<T>> {
+    let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    ([no_store], Json(body))
+}
+
+async fn find(
+    state: &StatusState,
+    call_id: Result<Path<String>, PathRejection>,
+) -> Result<Call, Problem> {
+    let call_id = call_id.map(|Path(text)| text).unwrap_or_default();
+    let call_id: CallId = call_id
+        .parse()
+        .map_err(|problem| Problem::invalid_field("call_id", problem))?;
+    match state.calls.get(call_id).await {
+        Ok(Some(call)) => Ok(call),
+        Ok(None) => Err(Problem::call_not_found()),
+        Err(error) => {
+            tracing::error!(%call_id, error = %error::chain(&error), "the call could not be read");
+            Err(match error {
+                StoreError::Unavailable { .. } => {
+                    Problem::unavailable("the call cannot be read now")
+                }
+                StoreError::Malformed { .. } => Problem::internal(),
+            })
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! `POST /token`: the `OAuth2` password grant (RFC 6749, section 4.3).
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use cloud::rate_limit::RateLimiter;
+use cloud::users::check_username;
+use cloud::{UserStore, clock, error, password};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use crate::client_address::ClientAddress;
+use crate::jwt::{Jwt, Scope};
+use crate::payload::unread;
+use crate::problem::Problem;
+
+/// What the token function works with.
+#[derive(Clone)]
+pub struct TokenState {
+    users: Option<UserStore>,
+    limiter: RateLimiter,
+    jwt: Arc<Jwt>,
+    /// Hashes take memory and a core each: so many at once.
+    hashing: Arc<Semaphore>,
+}
+
+impl TokenState {
+    /// Without `users` (`DISABLE_DB`) every request is answered with 503.
+    #[must_use]
+    pub fn new(users: Option<UserStore>, limiter: RateLimiter, jwt: Arc<Jwt>) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self {
+            users,
+            limiter,
+            jwt,
+            hashing: Arc::new(Semaphore::new(cores)),
+        }
+    }
+}
+
+// The field names are RFC 6749's.
+#[allow(clippy::struct_field_names)]
+#[derive(Deserialize)]
+struct Grant {
+    grant_type: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    scope: Option<String>,
+}
+
+#[allow(clippy::struct_field_names)]
+#[derive(Serialize)]
+struct Token {
+    access_token: String,
+    token_type: &'static str,
+    /// Seconds.
+    expires_in: u64,
+    scope: String,
+}
+
+/// An error in RFC 6749's form, section 5.2.
+#[derive(Debug)]
+struct OauthError {
+    status: StatusCode,
+    error: &'static str,
+    description: &'static str,
+}
+
+impl OauthError {
+    const fn bad(error: &'static str, description: &'static str) -> Self {
+        Self {
+            status: StatusCode::BAD_REQUEST,
+            error,
+            description,
+        }
+    }
+}
+
+const WRONG_CREDENTIALS: OauthError = OauthError {
+    // RFC 6749 allows 400; the service this replaces answered 401.
+    status: StatusCode::UNAUTHORIZED,
+    error: "invalid_grant",
+    description: "the username or the password is wrong",
+};
+
+const TOO_MANY: OauthError = OauthError {
+    status: StatusCode::TOO_MANY_REQUESTS,
+    error: "temporarily_unavailable",
+    description: "too many requests from this address; Retry-After says when to try again",
+};
+
+#[derive(Serialize)]
+struct OauthBody {
+    error: &'static str,
+    error_description: &'static str,
+}
+
+impl IntoResponse for OauthError {
+    fn into_response(self) -> Response {
+        let body = OauthBody {
+            error: self.error,
+            error_description: self.description,
+        };
+        let mut response = (self.status, no_store(), Json(body)).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static(r#"Bearer realm="calls""#),
+            );
+        }
+        response
+    }
+}
+
+fn no_store() -> [(header::HeaderName, HeaderValue); 2] {
+    [
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::PRAGMA, HeaderValue::from_static("no-cache")),
+    ]
+}
+
+/// Handles a request for a token: within the client's limit, which its answer tells.
+pub async fn grant_token(
+    State(state): State<TokenState>,
+    ClientAddress(address): ClientAddress,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let standing = match state.limiter.count(&address, clock::now()).await {
+        Ok(standing) => standing,
+        Err(error) => {
+            tracing::error!(error = %error::chain(&error), "the rate limit could not be counted");
+            return Problem::unavailable("tokens cannot be given now").into_response();
+        }
+    };
+    let mut response = if standing.allowed {
+        grant_within_limit(&state, &headers, body).await
+    } else {
+        tracing::info!("a client asks for too many tokens");
+        TOO_MANY.into_response()
+    };
+    // draft-ietf-httpapi-ratelimit-headers.
+    let limit = state.limiter.limit();
+    let reset = standing.reset.as_millis().div_ceil(1000);
+    let mut fields = vec![
+        (
+            "ratelimit-policy",
+            format!(
+                "\"token\";q={};w={}",
+                limit.requests,
+                limit.window.as_secs()
+            ),
+        ),
+        (
+            "ratelimit",
+            format!("\"token\";r={};t={reset}", standing.remaining),
+        ),
+    ];
+    if !standing.allowed {
+        fields.push(("retry-after", reset.to_string()));
+    }
+    for (name, value) in fields {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
+async fn grant_within_limit(
+    state: &TokenState,
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(rejection) => return unread(&rejection).into_response(),
+    };
+    let request = match read_grant(headers, &body) {
+        Ok(request) => request,
+        Err(error) => return error.into_response(),
+    };
+    let Some(users) = &state.users else {
+        return Problem::unavailable("there are no users: DISABLE_DB is set").into_response();
+    };
+    let user = match users.get(&request.username).await {
+        Ok(user) => user,
+        Err(error) => {
+            tracing::error!(error = %error::chain(&error), "the user could not be read");
+            return Problem::unavailable("the users cannot be read now").into_response();
+        }
+    };
+    // An unknown user costs the time of a wrong password.
+    let hash = user.as_ref().map_or_else(
+        || password::NOBODY.to_owned(),
+        |user| user.password_hash.clone(),
+    );
+    let Ok(_permit) = state.hashing.acquire().await else {
+        return Problem::internal().into_response();
+    };
+    let matches = tokio::task::spawn_blocking(move || password::verify(&request.password, &hash))
+        .await
+        .unwrap_or(false);
+    if !matches || user.is_none_or(|user| user.disabled) {
+        tracing::info!("a token was refused");
+        return WRONG_CREDENTIALS.into_response();
+    }
+    issue(&state.jwt, &request.username, &request.scopes)
+}
+
+fn issue(jwt: &Jwt, username: &str, scopes: &[Scope]) -> Response {
+    let names: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
+    match jwt.issue(username, scopes, clock::now()) {
+        Ok(access_token) => {
+            let token = Token {
+                access_token,
+                token_type: "bearer",
+                expires_in: jwt.lifetime().as_secs(),
+                scope: names.join(" "),
+            };
+            (no_store(), Json(token)).into_response()
+        }
+        Err(error) => {
+            tracing::error!(error = %error::chain(&error), "the token could not be signed");
+            Problem::internal().into_response()
+        }
+    }
+}
+
+struct Request {
+    username: String,
+    password: String,
+    scopes: Vec<Scope>,
+}
+
+fn read_grant(headers: &HeaderMap, body: &[u8]) -> Result<Request, OauthError> {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = content_type
+        .unwrap_or_default()
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim();
+    if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        return Err(OauthError::bad(
+            "invalid_request",
+            "the body must be application/x-www-form-urlencoded",
+        ));
+    }
+    let grant: Grant = form(body).ok_or(OauthError::bad(
+        "invalid_request",
+        "the form cannot be read",
+    ))?;
+    if grant
+        .grant_type
+        .is_some_and(|kind| kind != "password" && !kind.is_empty())
+    {
+        return Err(OauthError::bad(
+            "unsupported_grant_type",
+            "grant_type must be password",
+        ));
+    }
+    let (Some(username), Some(password)) = (grant.username, grant.password) else {
+        return Err(OauthError::bad(
+            "invalid_request",
+            "username and password are required",
+        ));
+    };
+    if check_username(&username).is_err() || password.len() > password::MAX_PASSWORD_LENGTH {
+        return Err(WRONG_CREDENTIALS);
+    }
+    Ok(Request {
+        username,
+        password,
+        scopes: read_scopes(grant.scope.as_deref().unwrap_or_default())?,
+    })
+}
+
+/// The scopes asked for, or all of them.
+fn read_scopes(text: &str) -> Result<Vec<Scope>, OauthError> {
+    let asked: Vec<_> = text.split(' ').filter(|name| !name.is_empty()).collect();
+    if asked.is_empty() {
+        return Ok(Scope::ALL.to_vec());
+    }
+    if asked
+        .iter()
+        .any(|name| Scope::ALL.iter().all(|scope| scope.as_str() != *name))
+    {
+        return Err(OauthError::bad(
+            "invalid_scope",
+            "the scopes are calls:write and calls:read",
+        ));
+    }
+    Ok(Scope::ALL
+        .into_iter()
+        .filter(|scope| asked.contains(&scope.as_str()))
+        .collect())
+}
+
+/// Parameters may come once (RFC 6749, section 3.1): a repeated one is an error.
+fn form<T: serde::de::DeserializeOwned>(body: &[u8]) -> Option<T> {
+    serde_urlencoded::from_bytes(body).ok()
+}

@@ -1,0 +1,13 @@
+//! The whole system in one process on one machine: for trying it out, and for tests.
+//!
+//! `DynamoDB` and SQS are embedded servers on loopback, so that the code above them is the
+//! AWS SDK's, the same as in production. [`system::System`] is everything together.
+
+pub mod embedded;
+pub mod random;
+pub mod settings;
+pub mod system;
+
+pub use embedded::Embedded;
+pub use settings::LocalSettings;
+pub use system::{System, SystemError};

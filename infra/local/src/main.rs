@@ -1,0 +1,110 @@
+//! `cargo run`: the whole system on this machine.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use cloud::settings::{EXIT_USAGE, Environment};
+use cloud::telemetry;
+use local::system::{DEMO_USER, Entry};
+use local::{LocalSettings, System, SystemError};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// `EX_UNAVAILABLE` of sysexits(3): something this needs is not there.
+const EXIT_UNAVAILABLE: u8 = 69;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let settings = match LocalSettings::read(&Environment) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    telemetry::start(&settings.log).ok();
+    match Box::pin(run(settings)).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{}", cloud::error::chain(&error));
+            ExitCode::from(EXIT_UNAVAILABLE)
+        }
+    }
+}
+
+async fn run(settings: LocalSettings) -> Result<bool, SystemError> {
+    let signals = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    );
+    let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+        eprintln!("signals cannot be handled here");
+        return Ok(false);
+    };
+    let mut system = System::start(settings).await?;
+    let stopped = async {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    tokio::pin!(stopped);
+    tokio::select! {
+        () = system.wait_until_up() => {
+            // Nobody may be reading.
+            let _ = io::stdout().write_all(welcome(&system).as_bytes());
+            stopped.await;
+        }
+        () = &mut stopped => {}
+    }
+    let clean = system.stop().await;
+    println!("Stopped.");
+    Ok(clean)
+}
+
+/// What a person needs for a first call.
+fn welcome(system: &System) -> String {
+    let base = format!("http://{}", system.address);
+    let behind = if system.is_simulated() {
+        "the simulator: the last three digits choose what the callee does (200 answers, 486 is busy, 000 never answers)"
+    } else {
+        "the Asterisk at ARI_HTTP_URL"
+    };
+    let token = |password: &str| {
+        format!(
+            "TOKEN=$(curl -s {base}/api/v2/token -d username={DEMO_USER} --data-urlencode \"password={password}\" \
+             | sed -E 's/.*\"access_token\":\"([^\"]+)\".*/\\1/')"
+        )
+    };
+    let (note, token) = match &system.entry {
+        Entry::NewPassword(password) => (
+            format!("User {DEMO_USER}, password {password} (shown this once)"),
+            token(password),
+        ),
+        Entry::GivenPassword => (
+            format!("User {DEMO_USER}, password as in DEMO_PASSWORD"),
+            token("$DEMO_PASSWORD"),
+        ),
+        Entry::EarlierPassword => (
+            format!(
+                "User {DEMO_USER}, password as the first start has shown it; DEMO_PASSWORD=… changes it"
+            ),
+            token("$DEMO_PASSWORD"),
+        ),
+        Entry::Token(text) => (
+            "No database (DISABLE_DB): nothing is kept, and this token stands in for users"
+                .to_owned(),
+            format!("TOKEN={text}"),
+        ),
+    };
+    let (dynamodb, sqs) = system.endpoints();
+    format!(
+        "\nReady on {base}, with {behind}.\n{note}.\n\n\
+         Place a call and see what becomes of it:\n\n\
+         {token}\n\
+         CALL=$(curl -s -X POST -H \"Authorization: Bearer $TOKEN\" {base}/api/v2/interaction/+15550000200 \
+         | sed -E 's/.*\"call_id\":\"([^\"]+)\".*/\\1/')\n\
+         curl -s -H \"Authorization: Bearer $TOKEN\" {base}/api/v2/status/$CALL\n\n\
+         DynamoDB is served on {dynamodb}, SQS on {sqs}. Ctrl-C ends everything.\n\n"
+    )
+}

@@ -1,0 +1,379 @@
+//! Everything together: embedded servers, functions, bridge, and the simulator if need be.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use bridge::Bridge;
+use bridge::ari::AriClient;
+use bridge::ari::client::AriError;
+use cloud::aws::{Clients, Patience};
+use cloud::rate_limit::{RateLimit, RateLimiter};
+use cloud::users::Changed;
+use cloud::{CallQueue, CallStore, ControlQueues, Secret, StoreError, UserStore, clock, password};
+use domain::QueueMessage;
+use functions::control::ControlState;
+use functions::jwt::{Jwt, Scope};
+use functions::originate::OriginateState;
+use functions::router;
+use functions::settings::CallDefaults;
+use functions::status::StatusState;
+use functions::token::TokenState;
+use simulator::{Credentials, Simulator};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::embedded::{Embedded, EmbeddedError, STATE_TABLE, USERS_TABLE};
+use crate::random::{self, NoRandomness};
+use crate::settings::LocalSettings;
+
+/// The user that a local run makes.
+pub const DEMO_USER: &str = "demo";
+
+/// The system could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SystemError {
+    /// The API's port is taken, or not ours to open.
+    #[error("port {port} on 127.0.0.1 cannot be opened: {problem}; set PORT to another")]
+    Port {
+        /// The port.
+        port: u16,
+        /// What the system says.
+        problem: io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error("{path} cannot be written: {problem}")]
+    Data {
+        /// The file or folder.
+        path: String,
+        /// What the system says.
+        problem: io::Error,
+    },
+    /// No Asterisk.
+    #[error("no Asterisk at ARI_HTTP_URL {url}: {problem}")]
+    Asterisk {
+        /// Where it should be.
+        url: String,
+        /// What was found.
+        problem: String,
+    },
+    /// The embedded servers did not start.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// The embedded tables cannot be used.
+    #[error("the tables cannot be used")]
+    Store(#[from] StoreError),
+    /// Something a sound system has is missing.
+    #[error("the system gave no random bytes")]
+    Random(#[from] NoRandomness),
+    /// The demo password could not be hashed.
+    #[error(transparent)]
+    Hash(#[from] password::HashFailed),
+    /// The demo token could not be signed.
+    #[error(transparent)]
+    Token(#[from] functions::jwt::SigningFailed),
+}
+
+/// How one gets in.
+pub enum Entry {
+    /// With the demo user and this password, which is shown this once.
+    NewPassword(String),
+    /// With the demo user and the password of `DEMO_PASSWORD`.
+    GivenPassword,
+    /// With the demo user and the password that an earlier start has shown.
+    EarlierPassword,
+    /// With this token: there are no users.
+    Token(String),
+}
+
+/// The running system.
+pub struct System {
+    /// Where the API is.
+    pub address: SocketAddr,
+    /// How one gets in.
+    pub entry: Entry,
+    bridge: Bridge,
+    simulator: Option<Simulator>,
+    embedded: Embedded,
+    api: JoinHandle<io::Result<()>>,
+    stop: CancellationToken,
+}
+
+impl System {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// [`SystemError`], in one line.
+    pub async fn start(settings: LocalSettings) -> Result<Self, SystemError> {
+        let LocalSettings {
+            port,
+            data,
+            disable_db,
+            demo_password,
+            simulate,
+            make_key,
+            mut jwt,
+            token_limit,
+            calls,
+            mut bridge,
+            ..
+        } = settings;
+        let listener = TcpListener::bind(("127.0.0.1", port))
+            .await
+            .map_err(|problem| SystemError::Port { port, problem })?;
+        let address = listener
+            .local_addr()
+            .map_err(|problem| SystemError::Port { port, problem })?;
+        let data = (!disable_db).then_some(data);
+        if let Some(data) = &data {
+            let failed = |problem| SystemError::Data {
+                path: data.display().to_string(),
+                problem,
+            };
+            std::fs::create_dir_all(data).map_err(failed)?;
+        }
+        if make_key {
+            jwt.secret_key = Secret::new(keep_key(data.as_deref())?);
+        }
+
+        let simulator = if simulate {
+            Some(start_simulator(&mut bridge).await?)
+        } else {
+            check_asterisk(&bridge).await?;
+            None
+        };
+        let file: Option<PathBuf> = data.map(|data| data.join("calls.sqlite"));
+        let embedded = Embedded::start(file.as_deref()).await?;
+        bridge.calls_queue_url.clone_from(&embedded.calls_queue_url);
+        bridge.control_queue_url = Some(embedded.create_control_queue(&bridge.bridge_id).await?);
+        let clients = embedded.clients(Patience::FUNCTION).await;
+        let users =
+            (!disable_db).then(|| UserStore::new(clients.dynamodb.clone(), USERS_TABLE.to_owned()));
+        let jwt = Arc::new(Jwt::new(&jwt));
+        let entry = match &users {
+            Some(users) => make_demo_user(users, demo_password).await?,
+            None => Entry::Token(jwt.issue(DEMO_USER, &Scope::ALL, clock::now())?),
+        };
+        requeue_pending(&clients, &bridge.calls_table, &bridge.calls_queue_url).await?;
+
+        let calls_table = bridge.calls_table.clone();
+        let for_bridge = embedded.clients(Patience::BRIDGE).await;
+        let bridge = Bridge::start(bridge, &for_bridge).map_err(|error| SystemError::Asterisk {
+            url: String::new(),
+            problem: error.to_string(),
+        })?;
+        let api = Api {
+            users,
+            clients,
+            calls_table,
+            calls_queue_url: embedded.calls_queue_url.clone(),
+            control_queue_url_prefix: embedded.control_queue_url_prefix.clone(),
+            calls,
+            jwt,
+            token_limit,
+        };
+        let router = router::finish(api.routes().merge(health(bridge.readiness())));
+        let stop = CancellationToken::new();
+        let serving = axum::serve(
+            listener,
+            router.into_make_service_with_connect_info::<SocketAddr>(),
+        )
+        .with_graceful_shutdown(stop.clone().cancelled_owned());
+        Ok(Self {
+            address,
+            entry,
+            bridge,
+            simulator,
+            embedded,
+            api: tokio::spawn(async move { serving.await }),
+            stop,
+        })
+    }
+
+    /// Waits until calls can be placed.
+    pub async fn wait_until_up(&mut self) {
+        self.bridge.wait_until_up().await;
+    }
+
+    /// Whether the simulator stands in for Asterisk.
+    #[must_use]
+    pub fn is_simulated(&self) -> bool {
+        self.simulator.is_some()
+    }
+
+    /// Where the embedded servers are: `DynamoDB` and SQS.
+    #[must_use]
+    pub fn endpoints(&self) -> (&str, &str) {
+        (self.embedded.dynamodb_url(), self.embedded.sqs_url())
+    }
+
+    /// Stops everything in order; whether nothing was cut short.
+    pub async fn stop(self) -> bool {
+        self.stop.cancel();
+        let clean = self.bridge.stop().await;
+        self.api.abort();
+        drop(self.simulator);
+        self.embedded.stop().await;
+        clean
+    }
+}
+
+/// What the API's routes need.
+pub struct Api {
+    /// The users, unless there are none.
+    pub users: Option<UserStore>,
+    /// `DynamoDB` and SQS.
+    pub clients: Clients,
+    /// The table of calls.
+    pub calls_table: String,
+    /// The queue of calls.
+    pub calls_queue_url: String,
+    /// What the URLs of the control queues begin with.
+    pub control_queue_url_prefix: String,
+    /// What a request may leave out.
+    pub calls: CallDefaults,
+    /// Tokens.
+    pub jwt: Arc<Jwt>,
+    /// How many of them a client may ask for.
+    pub token_limit: RateLimit,
+}
+
+impl Api {
+    /// The routes of all functions in one router.
+    pub fn routes(self) -> Router {
+        let dynamodb = self.clients.dynamodb;
+        let limiter = RateLimiter::new(
+            dynamodb.clone(),
+            STATE_TABLE.to_owned(),
+            "token",
+            self.token_limit,
+        );
+        let calls = CallStore::new(dynamodb, self.calls_table);
+        let originate = OriginateState {
+            calls: calls.clone(),
+            queue: CallQueue::new(self.clients.sqs.clone(), self.calls_queue_url),
+            defaults: Arc::new(self.calls),
+            jwt: Arc::clone(&self.jwt),
+        };
+        let control = ControlState {
+            calls: calls.clone(),
+            bridges: ControlQueues::new(self.clients.sqs, self.control_queue_url_prefix),
+            jwt: Arc::clone(&self.jwt),
+        };
+        router::token(TokenState::new(self.users, limiter, Arc::clone(&self.jwt)))
+            .merge(router::originate(originate))
+            .merge(router::control(control))
+            .merge(router::status(StatusState {
+                calls,
+                jwt: self.jwt,
+            }))
+    }
+}
+
+fn health(up: watch::Receiver<bool>) -> Router {
+    Router::new().route(
+        "/health",
+        get(async move || {
+            if *up.borrow() {
+                (StatusCode::OK, r#"{"status":"healthy"}"#)
+            } else {
+                (StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"unhealthy"}"#)
+            }
+        }),
+    )
+}
+
+async fn start_simulator(bridge: &mut bridge::BridgeSettings) -> Result<Simulator, SystemError> {
+    let credentials = Credentials {
+        username: random::text::<16>()?,
+        password: random::text::<16>()?,
+    };
+    bridge.ari.username.clone_from(&credentials.username);
+    bridge.ari.password = Secret::new(credentials.password.clone());
+    let failed = |problem: String| SystemError::Asterisk {
+        url: "127.0.0.1".to_owned(),
+        problem,
+    };
+    let simulator = Simulator::start(credentials)
+        .await
+        .map_err(|error| failed(error.to_string()))?;
+    bridge.ari.url = simulator
+        .url()
+        .parse()
+        .map_err(|_| failed("not a URL".to_owned()))?;
+    Ok(simulator)
+}
+
+async fn check_asterisk(bridge: &bridge::BridgeSettings) -> Result<(), SystemError> {
+    let failed = |error: AriError| SystemError::Asterisk {
+        url: bridge.ari.url.to_string(),
+        problem: cloud::error::chain(&error),
+    };
+    let ari = AriClient::new(Arc::new(bridge.ari.clone())).map_err(failed)?;
+    ari.ping().await.map_err(failed)
+}
+
+/// The key of the data folder, made at the first start, so that tokens outlive a restart.
+fn keep_key(data: Option<&Path>) -> Result<String, SystemError> {
+    let Some(data) = data else {
+        return Ok(random::text::<32>()?);
+    };
+    let path = data.join("secret_key");
+    if let Ok(key) = std::fs::read_to_string(&path)
+        && key.len() >= 32
+    {
+        return Ok(key);
+    }
+    let key = random::text::<32>()?;
+    write_secret(&path, &key).map_err(|problem| SystemError::Data {
+        path: path.display().to_string(),
+        problem,
+    })?;
+    Ok(key)
+}
+
+fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(secret.as_bytes())
+}
+
+async fn make_demo_user(users: &UserStore, given: Option<Secret>) -> Result<Entry, SystemError> {
+    if let Some(password) = given {
+        let hash = password::hash(password.expose())?;
+        if users.add(DEMO_USER, &hash).await? == Changed::No {
+            users.set_password(DEMO_USER, &hash).await?;
+        }
+        return Ok(Entry::GivenPassword);
+    }
+    if users.get(DEMO_USER).await?.is_some() {
+        return Ok(Entry::EarlierPassword);
+    }
+    let password = random::text::<15>()?;
+    users.add(DEMO_USER, &password::hash(&password)?).await?;
+    Ok(Entry::NewPassword(password))
+}
+
+/// The embedded queue is in memory, so an earlier run's messages went with it. Sending one
+/// again is harmless: whoever claims the call first has it.
+async fn requeue_pending(clients: &Clients, table: &str, queue: &str) -> Result<(), SystemError> {
+    let calls = CallStore::new(clients.dynamodb.clone(), table.to_owned());
+    let queue = CallQueue::new(clients.sqs.clone(), queue.to_owned());
+    for call in calls.scan_pending().await? {
+        queue.send(&QueueMessage::Dial(call.request)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! The AWS SDK's configuration: rustls on ring, bounded in time.
+
+use std::time::Duration;
+
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
+use aws_sdk_dynamodb::config::Credentials;
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+
+/// How long and how often a request to AWS is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Attempts in all.
+    pub attempts: u32,
+    /// For one attempt.
+    pub attempt_timeout: Duration,
+    /// For all attempts together.
+    pub operation_timeout: Duration,
+}
+
+impl Patience {
+    /// For a function: a client is waiting, and nothing else repeats the request.
+    pub const FUNCTION: Self = Self {
+        attempts: 3,
+        attempt_timeout: Duration::from_millis(1_500),
+        operation_timeout: Duration::from_secs(4),
+    };
+    /// For the bridge, which repeats what has to be repeated itself.
+    pub const BRIDGE: Self = Self {
+        attempts: 1,
+        attempt_timeout: Duration::from_secs(3),
+        operation_timeout: Duration::from_secs(3),
+    };
+}
+
+/// The clients of the two services.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// `DynamoDB`
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    /// SQS
+    pub sqs: aws_sdk_sqs::Client,
+}
+
+impl Clients {
+    /// As [`load`] configures them.
+    pub async fn load(patience: Patience) -> Self {
+        let config = load(patience).await;
+        Self {
+            dynamodb: aws_sdk_dynamodb::Client::new(&config),
+            sqs: aws_sdk_sqs::Client::new(&config),
+        }
+    }
+
+    /// For servers on this machine that speak their protocols and check no signature.
+    pub async fn local(patience: Patience, dynamodb_url: &str, sqs_url: &str) -> Self {
+        let config = |url: &str| {
+            defaults(patience)
+                .region(Region::from_static("us-east-1"))
+                .credentials_provider(Credentials::new("local", "local", None, None, "local"))
+                .endpoint_url(url)
+                .load()
+        };
+        Self {
+            dynamodb: aws_sdk_dynamodb::Client::new(&config(dynamodb_url).await),
+            sqs: aws_sdk_sqs::Client::new(&config(sqs_url).await),
+        }
+    }
+}
+
+/// Reads region, credentials and endpoints as every AWS SDK does: the environment
+/// (`AWS_REGION`, `AWS_ENDPOINT_URL`, …), the profile, the container, the instance.
+pub async fn load(patience: Patience) -> SdkConfig {
+    defaults(patience).load().await
+}
+
+fn defaults(patience: Patience) -> ConfigLoader {
+    let http_client = Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https();
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(1))
+        .operation_attempt_timeout(patience.attempt_timeout)
+        .operation_timeout(patience.operation_timeout)
+        .build();
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client)
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard().with_max_attempts(patience.attempts))
+}

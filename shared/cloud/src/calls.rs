@@ -1,0 +1,347 @@
+//! The table `calls`: one item a call, and the conditional writes that decide who has it.
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use domain::{
+    BridgeId, Call, CallEvent, CallId, CallStatus, ClaimId, FailureReason, HangupOrigin, Timestamp,
+    When,
+};
+
+use crate::call_item::{Item, decode, encode, encode_progress};
+use crate::{StoreError, tables};
+
+/// The calls.
+#[derive(Clone, Debug)]
+pub struct CallStore {
+    client: Client,
+    table: String,
+}
+
+/// Whether a new call was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// It was.
+    Created,
+    /// A call with this id was there already.
+    Exists(Box<Call>),
+}
+
+/// Who has a call after an attempt to claim it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// This attempt.
+    Claimed(Box<Call>),
+    /// Another bridge or attempt; or the call is over.
+    Taken(Box<Call>),
+    /// There is no such call.
+    Missing,
+}
+
+/// Whether a change of a live call was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saved {
+    /// The record is as new as the call, or newer by this owner's own hand.
+    Yes,
+    /// The record is no longer this owner's: somebody ended it.
+    Lost,
+}
+
+/// Whether a pending call was ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PendingEnd {
+    /// It was.
+    Ended,
+    /// It is no longer pending.
+    NotPending(Box<Call>),
+    /// There is no such call.
+    Missing,
+}
+
+impl CallStore {
+    /// Over the table named `table`.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Records a new call, to be forgotten after `expires_at`.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the call may have been recorded.
+    pub async fn create(&self, call: &Call, expires_at: Timestamp) -> Result<Creation, StoreError> {
+        let result = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(encode(call, expires_at)))
+            .condition_expression("attribute_not_exists(call_id)")
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match result {
+            Ok(_) => Ok(Creation::Created),
+            Err(SdkError::ServiceError(context)) => match context.into_err() {
+                PutItemError::ConditionalCheckFailedException(failed) => match failed.item() {
+                    Some(item) => Ok(Creation::Exists(Box::new(decode(item)?))),
+                    None => Err(StoreError::Malformed {
+                        what: "call",
+                        field: "call_id",
+                    }),
+                },
+                error => Err(StoreError::unavailable("PutItem")(error)),
+            },
+            Err(error) => Err(StoreError::unavailable("PutItem")(error)),
+        }
+    }
+
+    /// Reads a call, as it was written last.
+    ///
+    /// # Errors
+    /// If the table cannot be read, or the item is malformed.
+    pub async fn get(&self, id: CallId) -> Result<Option<Call>, StoreError> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key(tables::CALLS_KEY, AttributeValue::S(id.to_string()))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(StoreError::unavailable("GetItem"))?;
+        output.item.as_ref().map(decode).transpose()
+    }
+
+    /// Takes a pending call that is nobody's: one conditional write decides between all
+    /// bridges and all deliveries of its message. Repeated after a lost answer, the same
+    /// `claim` finds that it has the call.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the claim may have taken effect.
+    pub async fn claim(
+        &self,
+        id: CallId,
+        owner: &BridgeId,
+        claim: ClaimId,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) -> Result<Claim, StoreError> {
+        let entry = domain::TimelineEntry {
+            kind: domain::TimelineKind::Dialing,
+            asterisk_at: None,
+            recorded_at: now,
+        };
+        let result = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key(tables::CALLS_KEY, AttributeValue::S(id.to_string()))
+            .update_expression(
+                "SET #status = :dialing, #owner = :owner, claim = :claim, deadline = :deadline, \
+                 dialed_at = :now, #sequence = #sequence + :one, timeline = list_append(timeline, :entries)",
+            )
+            .condition_expression("#status = :pending AND attribute_not_exists(#owner)")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_names("#sequence", "sequence")
+            .expression_attribute_values(":dialing", text(CallStatus::Dialing.as_str()))
+            .expression_attribute_values(":pending", text(CallStatus::Pending.as_str()))
+            .expression_attribute_values(":owner", text(owner.as_str()))
+            .expression_attribute_values(":claim", text(&claim.to_string()))
+            .expression_attribute_values(":deadline", number(deadline.as_millis()))
+            .expression_attribute_values(":now", number(now.as_millis()))
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(
+                ":entries",
+                AttributeValue::L(vec![crate::call_item::encode_entry(&entry)]),
+            )
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .send()
+            .await;
+        match settle(result.map(|output| output.attributes))? {
+            Settled::Written(Some(item)) => Ok(Claim::Claimed(Box::new(decode(&item)?))),
+            Settled::Written(None) | Settled::Refused(None) => Ok(Claim::Missing),
+            Settled::Refused(Some(item)) => {
+                let call = Box::new(decode(&item)?);
+                let ours = call.claim == Some(claim) && call.status == CallStatus::Dialing;
+                Ok(if ours {
+                    Claim::Claimed(call)
+                } else {
+                    Claim::Taken(call)
+                })
+            }
+        }
+    }
+
+    /// Writes a claimed call back. Refused if the record is another's, and harmless if
+    /// it is as new already: writes may be repeated and may come late.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the change may have been recorded.
+    pub async fn save(&self, call: &Call) -> Result<Saved, StoreError> {
+        let Some(claim) = call.claim else {
+            return Ok(Saved::Lost);
+        };
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key(
+                tables::CALLS_KEY,
+                AttributeValue::S(call.request.id.to_string()),
+            )
+            .condition_expression(
+                "claim = :mine AND #sequence < :sequence AND attribute_not_exists(ended_at)",
+            )
+            .expression_attribute_values(":mine", text(&claim.to_string()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let result = set_progress(update, call).send().await;
+        match settle(result.map(|output| output.attributes))? {
+            Settled::Written(_) => Ok(Saved::Yes),
+            Settled::Refused(None) => Ok(Saved::Lost),
+            Settled::Refused(Some(item)) => {
+                let stored = decode(&item)?;
+                let same = stored.claim == call.claim
+                    && stored.sequence >= call.sequence
+                    && (!call.status.is_terminal() || stored.status == call.status);
+                Ok(if same { Saved::Yes } else { Saved::Lost })
+            }
+        }
+    }
+
+    /// Marks a call failed that is pending and nobody's, so that no bridge will dial it.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the change may have been recorded.
+    pub async fn fail_pending(
+        &self,
+        pending: &Call,
+        reason: FailureReason,
+        now: Timestamp,
+    ) -> Result<PendingEnd, StoreError> {
+        self.end_pending(pending, &CallEvent::Failed(reason), now)
+            .await
+    }
+
+    /// Marks a call canceled that is pending and nobody's, so that no bridge will dial it.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the change may have been recorded.
+    pub async fn cancel_pending(
+        &self,
+        pending: &Call,
+        now: Timestamp,
+    ) -> Result<PendingEnd, StoreError> {
+        let hangup = CallEvent::HangupRequested(HangupOrigin::Client);
+        self.end_pending(pending, &hangup, now).await
+    }
+
+    async fn end_pending(
+        &self,
+        pending: &Call,
+        event: &CallEvent,
+        now: Timestamp,
+    ) -> Result<PendingEnd, StoreError> {
+        let Some((ended, _)) = pending.next(event, When::ours(now)) else {
+            return Ok(PendingEnd::NotPending(Box::new(pending.clone())));
+        };
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key(
+                tables::CALLS_KEY,
+                AttributeValue::S(pending.request.id.to_string()),
+            )
+            .condition_expression("#status = :pending AND attribute_not_exists(#owner)")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":pending", text(CallStatus::Pending.as_str()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let result = set_progress(update, &ended).send().await;
+        match settle(result.map(|output| output.attributes))? {
+            Settled::Written(_) => Ok(PendingEnd::Ended),
+            Settled::Refused(None) => Ok(PendingEnd::Missing),
+            Settled::Refused(Some(item)) => {
+                let stored = decode(&item)?;
+                // Our own write, repeated after its answer was lost.
+                let ours = (stored.status, stored.ended_at) == (ended.status, ended.ended_at);
+                Ok(if ours {
+                    PendingEnd::Ended
+                } else {
+                    PendingEnd::NotPending(Box::new(stored))
+                })
+            }
+        }
+    }
+
+    /// All pending calls, oldest first. Reads the whole table, page by page: for the
+    /// start of a system whose queue is kept in memory, never on the path of a call.
+    ///
+    /// # Errors
+    /// If the table cannot be read.
+    pub async fn scan_pending(&self) -> Result<Vec<Call>, StoreError> {
+        let mut items = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .filter_expression("#status = :pending")
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_values(":pending", text(CallStatus::Pending.as_str()))
+            .into_paginator()
+            .items()
+            .send();
+        let mut calls = Vec::new();
+        while let Some(item) = items.next().await {
+            calls.push(decode(&item.map_err(StoreError::unavailable("Scan"))?)?);
+        }
+        calls.sort_by_key(|call| call.request.created_at);
+        Ok(calls)
+    }
+}
+
+fn set_progress(mut update: UpdateItemFluentBuilder, call: &Call) -> UpdateItemFluentBuilder {
+    let progress = encode_progress(call);
+    let mut assignments = Vec::with_capacity(progress.len());
+    for (name, value) in progress {
+        assignments.push(format!("#{name} = :{name}"));
+        update = update
+            .expression_attribute_names(format!("#{name}"), &name)
+            .expression_attribute_values(format!(":{name}"), value);
+    }
+    update.update_expression(format!("SET {}", assignments.join(", ")))
+}
+
+enum Settled {
+    Written(Option<Item>),
+    Refused(Option<Item>),
+}
+
+fn settle<R>(
+    result: Result<Option<Item>, SdkError<UpdateItemError, R>>,
+) -> Result<Settled, StoreError>
+where
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    match result {
+        Ok(item) => Ok(Settled::Written(item)),
+        Err(SdkError::ServiceError(context)) => match context.into_err() {
+            UpdateItemError::ConditionalCheckFailedException(failed) => {
+                Ok(Settled::Refused(failed.item))
+            }
+            error => Err(StoreError::unavailable("UpdateItem")(error)),
+        },
+        Err(error) => Err(StoreError::unavailable("UpdateItem")(error)),
+    }
+}
+
+fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
+fn number(value: i64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}

@@ -1,0 +1,25 @@
+//! What the functions and the bridge share of the outside: the tables, the queue, the
+//! configuration and the logs. `DynamoDB` and SQS are used through their SDK everywhere; on one machine
+//! and in tests embedded servers answer it.
+
+pub mod aws;
+pub mod call_item;
+pub mod calls;
+pub mod clock;
+pub mod control;
+pub mod error;
+pub mod password;
+pub mod queue;
+pub mod rate_limit;
+pub mod secret;
+pub mod settings;
+pub mod tables;
+pub mod telemetry;
+pub mod users;
+
+pub use calls::CallStore;
+pub use control::ControlQueues;
+pub use error::StoreError;
+pub use queue::CallQueue;
+pub use secret::Secret;
+pub use users::UserStore;

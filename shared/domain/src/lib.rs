@@ -1,0 +1,34 @@
+//! The pure core: what a call is, how it moves from status to status, and the
+//! protocol that originates it exactly once.
+//!
+//! Nothing here does I/O, reads a clock, draws a random number or looks at the
+//! environment. Time and everything that happened outside come in as arguments;
+//! what to do next goes out as values. The functions, the bridge and the tests
+//! run the same code.
+
+pub mod call;
+pub mod caller_id;
+pub mod dialplan;
+pub mod endpoint;
+pub mod hangup;
+pub mod ids;
+pub mod message;
+pub mod origination;
+pub mod outcome;
+pub mod phone_number;
+pub mod timestamp;
+pub mod transition;
+pub mod variables;
+
+pub use call::{Call, CallRequest, CallStatus, TimelineEntry, TimelineKind};
+pub use caller_id::CallerId;
+pub use dialplan::{Context, DialplanTarget, Extension, Priority};
+pub use endpoint::{Endpoint, EndpointTemplate};
+pub use hangup::{HangupCause, SipCode};
+pub use ids::{BridgeId, CallId, ClaimId};
+pub use message::{ControlMessage, QueueMessage};
+pub use outcome::FailureReason;
+pub use phone_number::PhoneNumber;
+pub use timestamp::Timestamp;
+pub use transition::{CallEvent, Effect, HangupOrigin, When};
+pub use variables::Variables;

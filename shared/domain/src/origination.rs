@@ -1,0 +1,417 @@
+//! The protocol that turns one queue message into at most one ringing phone.
+//!
+//! SQS delivers at least once and a bridge can die at any instruction. So the channel is
+//! *created* first, which rings nobody; then one conditional write *claims* the call; then the channel is
+//! *dialled*; then the message is *deleted*. Whoever loses the claim hangs its channel up undialled.
+//!
+//! [`Origination`] is that protocol as a machine: inputs are what the queue, the store and
+//! Asterisk answered, outputs are what to do next. The bridge's shell does it; a test can play any
+//! order of answers, losses and duplicates against the same code.
+
+use std::time::Duration;
+
+use crate::{CallRequest, FailureReason, HangupCause, SipCode, Timestamp};
+
+/// Something the shell tells the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// ARI's answer to [`Action::CreateChannel`].
+    Created(CreateReply),
+    /// The delay of [`Action::RetryCreate`] is over.
+    RetryDue,
+    /// `StasisStart` of the channel: it can be dialled.
+    StasisStarted,
+    /// `StasisStart` did not come in time.
+    StasisStartTimedOut,
+    /// `ChannelDestroyed` of the channel.
+    ChannelDestroyed(HangupCause, Option<SipCode>),
+    /// What [`Action::Inspect`] found.
+    Inspected(Inspection),
+    /// The store's answer to [`Action::Claim`].
+    ClaimReplied(ClaimReply),
+    /// ARI's answer to [`Action::Dial`].
+    DialReplied(DialReply),
+    /// An event showed that the dial has begun, or more.
+    DialConfirmed,
+    /// No event confirmed the dial in time.
+    DialConfirmationTimedOut,
+    /// The store's answer to [`Action::RecordFailure`].
+    FailureRecorded(RecordReply),
+}
+
+/// ARI's answer to a create.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CreateReply {
+    /// 200.
+    Created,
+    /// 409: a channel with this id lives.
+    Exists,
+    /// 500 `Allocation failed`, or 400: this endpoint will not do.
+    Refused,
+    /// No answer, or another that says nothing about this call. It may have taken effect.
+    Unavailable,
+}
+
+/// The store's answer to a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClaimReply {
+    /// The call is ours.
+    Claimed,
+    /// It is somebody else's, over, or not there.
+    Refused,
+    /// No answer. It may have taken effect.
+    Unavailable,
+}
+
+/// ARI's answer to a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DialReply {
+    /// 204, or 409 because it is no longer `Down`: it has been dialled.
+    Dialled,
+    /// 404: the channel is gone.
+    Gone,
+    /// Asterisk answered that it will not.
+    Refused,
+    /// The request never left: it can be repeated.
+    NotSent,
+    /// The request left and no answer came. It may have taken effect, and a second
+    /// dial of a channel that is still `Down` dials again, so it is never repeated.
+    Lost,
+}
+
+/// The store's answer to the record of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordReply {
+    /// It is recorded, or the call was not pending any more.
+    Settled,
+    /// No answer.
+    Unavailable,
+}
+
+/// What the store and Asterisk say of a call whose channel already exists, or never started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inspection {
+    /// The record is pending and nobody's.
+    Pending(ChannelOwner),
+    /// The record belongs to this bridge: reconciliation decides about it.
+    Ours,
+    /// The record is another bridge's, over, or not there.
+    NotPending(ChannelOwner),
+    /// The store or Asterisk could not be asked.
+    Unavailable,
+}
+
+/// Whose Stasis application a channel is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelOwner {
+    /// There is no such channel.
+    Nobody,
+    /// This bridge's.
+    ThisBridge,
+    /// Another's.
+    AnotherBridge,
+}
+
+/// Something the machine asks of the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// `POST /channels/create`, answered by [`Input::Created`].
+    CreateChannel,
+    /// Wait this long (plus jitter), then [`Input::RetryDue`].
+    RetryCreate(Duration),
+    /// Start the timer for `StasisStart`.
+    AwaitStasisStart,
+    /// Read the record and the channel, answered by [`Input::Inspected`].
+    Inspect,
+    /// Claim the call in the store, answered by [`Input::ClaimReplied`].
+    Claim,
+    /// From now on the call is ours: apply events to it and write it back.
+    Follow,
+    /// `POST /channels/{id}/dial`, answered by [`Input::DialReplied`]; after this delay.
+    Dial(Duration),
+    /// Start the timer for an event that confirms the dial.
+    AwaitDialConfirmation,
+    /// `DELETE /channels/{id}` of a channel that was not dialled.
+    HangUpUndialled,
+    /// `DELETE /channels/{id}` of a followed call whose dial nothing confirmed.
+    HangUpUnconfirmed,
+    /// The followed call's channel is gone.
+    RecordEnd(HangupCause, Option<SipCode>),
+    /// The followed call cannot be dialled.
+    RecordDialFailure(FailureReason),
+    /// Mark the still pending call failed, answered by [`Input::FailureRecorded`].
+    RecordFailure(FailureReason),
+    /// The message is done with.
+    DeleteMessage,
+    /// The message becomes visible again after this long.
+    ReturnMessage(Duration),
+}
+
+/// How often and how long the machine tries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// How many times a create or an unsent dial is repeated.
+    pub retries: u8,
+    /// The first delay; each further one is twice as long.
+    pub first_delay: Duration,
+    /// How soon a message comes back whose call could not be started.
+    pub return_after: Duration,
+}
+
+impl Default for RetryPolicy {
+    /// 0.3, 0.6 and 1.2 seconds, then back to the queue for 5.
+    fn default() -> Self {
+        Self {
+            retries: 3,
+            first_delay: Duration::from_millis(300),
+            return_after: Duration::from_secs(5),
+        }
+    }
+}
+
+impl RetryPolicy {
+    fn delay(&self, failed_attempts: u8) -> Option<Duration> {
+        (failed_attempts <= self.retries).then(|| {
+            let doublings = u32::from(failed_attempts.saturating_sub(1));
+            self.first_delay
+                .saturating_mul(1u32.checked_shl(doublings).unwrap_or(u32::MAX))
+        })
+    }
+}
+
+/// How soon a message comes back that another bridge seems to be working on.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Creating,
+    WaitingToCreate,
+    AwaitingStasisStart,
+    Inspecting,
+    Claiming {
+        gone: Option<(HangupCause, Option<SipCode>)>,
+    },
+    Dialling {
+        confirmed: bool,
+    },
+    AwaitingDialConfirmation,
+    RecordingFailure,
+    Done,
+}
+
+/// One message on its way to one dialled channel.
+#[derive(Clone, Debug)]
+pub struct Origination {
+    state: State,
+    policy: RetryPolicy,
+    failed_attempts: u8,
+}
+
+impl Origination {
+    /// Begins with a message just received, and says what to do first.
+    #[must_use]
+    pub fn start(
+        request: &CallRequest,
+        policy: RetryPolicy,
+        now: Timestamp,
+    ) -> (Self, Vec<Action>) {
+        let (state, action) = if now > request.dial_before {
+            let action = Action::RecordFailure(FailureReason::Expired);
+            (State::RecordingFailure, action)
+        } else {
+            (State::Creating, Action::CreateChannel)
+        };
+        let origination = Self {
+            state,
+            policy,
+            failed_attempts: 0,
+        };
+        (origination, vec![action])
+    }
+
+    /// Whether the machine has nothing more to say about the message.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
+    /// Takes an input and says what to do, in this order. Inputs that do not fit the
+    /// state (late answers, duplicates) do nothing.
+    pub fn step(&mut self, input: Input) -> Vec<Action> {
+        match (self.state, input) {
+            (
+                State::Creating | State::WaitingToCreate | State::AwaitingStasisStart,
+                Input::StasisStarted,
+            ) => {
+                // Also when the create's answer is late or was lost: the channel is there and ours.
+                self.go(State::Claiming { gone: None }, [Action::Claim])
+            }
+            (State::Creating, Input::Created(reply)) => self.created(reply),
+            (State::WaitingToCreate, Input::RetryDue) => {
+                self.go(State::Creating, [Action::CreateChannel])
+            }
+            (State::AwaitingStasisStart, Input::StasisStartTimedOut) => {
+                self.go(State::Inspecting, [Action::Inspect])
+            }
+            // Gone before anything was dialled: the socket was down, or somebody hung it up.
+            (
+                State::Creating | State::WaitingToCreate | State::AwaitingStasisStart,
+                Input::ChannelDestroyed(..),
+            ) => self.give_back(self.policy.return_after),
+            (State::Inspecting, Input::Inspected(inspection)) => self.inspected(inspection),
+            (State::Claiming { .. }, Input::ChannelDestroyed(cause, sip_code)) => self.go(
+                State::Claiming {
+                    gone: Some((cause, sip_code)),
+                },
+                [],
+            ),
+            (State::Claiming { gone }, Input::ClaimReplied(reply)) => {
+                self.claim_replied(reply, gone)
+            }
+            (State::Dialling { confirmed }, Input::DialReplied(reply)) => {
+                self.dial_replied(reply, confirmed)
+            }
+            // The end of a followed call is recorded by the call itself; the answer to the dial still comes.
+            (State::Dialling { .. }, Input::DialConfirmed | Input::ChannelDestroyed(..)) => {
+                self.go(State::Dialling { confirmed: true }, [])
+            }
+            (
+                State::AwaitingDialConfirmation,
+                Input::DialConfirmed | Input::ChannelDestroyed(..),
+            ) => self.go(State::Done, [Action::DeleteMessage]),
+            (State::AwaitingDialConfirmation, Input::DialConfirmationTimedOut) => self.go(
+                State::Done,
+                [Action::HangUpUnconfirmed, Action::DeleteMessage],
+            ),
+            (State::RecordingFailure, Input::FailureRecorded(RecordReply::Settled)) => {
+                self.go(State::Done, [Action::DeleteMessage])
+            }
+            (State::RecordingFailure, Input::FailureRecorded(RecordReply::Unavailable)) => {
+                self.give_back(self.policy.return_after)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn created(&mut self, reply: CreateReply) -> Vec<Action> {
+        match reply {
+            CreateReply::Created => self.go(State::AwaitingStasisStart, [Action::AwaitStasisStart]),
+            // Our own create whose answer was lost: its StasisStart is on the way or has its timer.
+            CreateReply::Exists if self.failed_attempts > 0 => {
+                self.go(State::AwaitingStasisStart, [Action::AwaitStasisStart])
+            }
+            CreateReply::Exists => self.go(State::Inspecting, [Action::Inspect]),
+            CreateReply::Refused => self.go(
+                State::RecordingFailure,
+                [Action::RecordFailure(FailureReason::EndpointUnavailable)],
+            ),
+            CreateReply::Unavailable => {
+                self.failed_attempts = self.failed_attempts.saturating_add(1);
+                match self.policy.delay(self.failed_attempts) {
+                    Some(delay) => self.go(State::WaitingToCreate, [Action::RetryCreate(delay)]),
+                    None => self.give_back(self.policy.return_after),
+                }
+            }
+        }
+    }
+
+    fn inspected(&mut self, inspection: Inspection) -> Vec<Action> {
+        match inspection {
+            // Left by an earlier life of this bridge that died before the claim: nobody rang.
+            Inspection::Pending(ChannelOwner::ThisBridge) => self.go(
+                State::Done,
+                [
+                    Action::HangUpUndialled,
+                    Action::ReturnMessage(LOOK_AGAIN_AFTER),
+                ],
+            ),
+            Inspection::Pending(ChannelOwner::AnotherBridge | ChannelOwner::Nobody) => {
+                self.give_back(LOOK_AGAIN_AFTER)
+            }
+            Inspection::NotPending(ChannelOwner::ThisBridge) => self.go(
+                State::Done,
+                [Action::HangUpUndialled, Action::DeleteMessage],
+            ),
+            Inspection::Ours
+            | Inspection::NotPending(ChannelOwner::AnotherBridge | ChannelOwner::Nobody) => {
+                self.go(State::Done, [Action::DeleteMessage])
+            }
+            Inspection::Unavailable => self.give_back(self.policy.return_after),
+        }
+    }
+
+    fn claim_replied(
+        &mut self,
+        reply: ClaimReply,
+        gone: Option<(HangupCause, Option<SipCode>)>,
+    ) -> Vec<Action> {
+        self.failed_attempts = 0;
+        match (reply, gone) {
+            (ClaimReply::Claimed, None) => self.go(
+                State::Dialling { confirmed: false },
+                [Action::Follow, Action::Dial(Duration::ZERO)],
+            ),
+            (ClaimReply::Claimed, Some((cause, sip_code))) => self.go(
+                State::Done,
+                [
+                    Action::Follow,
+                    Action::RecordEnd(cause, sip_code),
+                    Action::DeleteMessage,
+                ],
+            ),
+            (ClaimReply::Refused, _) => self.go(
+                State::Done,
+                [Action::HangUpUndialled, Action::DeleteMessage],
+            ),
+            (ClaimReply::Unavailable, _) => self.go(
+                State::Done,
+                [
+                    Action::HangUpUndialled,
+                    Action::ReturnMessage(self.policy.return_after),
+                ],
+            ),
+        }
+    }
+
+    fn dial_replied(&mut self, reply: DialReply, confirmed: bool) -> Vec<Action> {
+        match reply {
+            DialReply::Dialled => self.go(State::Done, [Action::DeleteMessage]),
+            _ if confirmed => self.go(State::Done, [Action::DeleteMessage]),
+            DialReply::Gone => self.end_undialled(FailureReason::EndedUnanswered, false),
+            DialReply::Refused => self.end_undialled(FailureReason::DialRefused, true),
+            DialReply::NotSent => {
+                self.failed_attempts = self.failed_attempts.saturating_add(1);
+                match self.policy.delay(self.failed_attempts) {
+                    Some(delay) => self.go(State::Dialling { confirmed }, [Action::Dial(delay)]),
+                    None => self.end_undialled(FailureReason::DialRefused, true),
+                }
+            }
+            DialReply::Lost => self.go(
+                State::AwaitingDialConfirmation,
+                [Action::AwaitDialConfirmation],
+            ),
+        }
+    }
+
+    fn end_undialled(&mut self, reason: FailureReason, hang_up: bool) -> Vec<Action> {
+        self.state = State::Done;
+        let mut actions = Vec::with_capacity(3);
+        if hang_up {
+            actions.push(Action::HangUpUndialled);
+        }
+        actions.extend([Action::RecordDialFailure(reason), Action::DeleteMessage]);
+        actions
+    }
+
+    fn give_back(&mut self, after: Duration) -> Vec<Action> {
+        self.go(State::Done, [Action::ReturnMessage(after)])
+    }
+
+    fn go<const N: usize>(&mut self, state: State, actions: [Action; N]) -> Vec<Action> {
+        self.state = state;
+        actions.to_vec()
+    }
+}
+
+#[cfg(test)]
+mod tests;

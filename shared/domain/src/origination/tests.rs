@@ -1,0 +1,317 @@
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::{DialplanTarget, Priority, Variables};
+
+const BUSY: Input = Input::ChannelDestroyed(HangupCause::UserBusy, None);
+
+fn request() -> CallRequest {
+    CallRequest {
+        id: Uuid::nil().into(),
+        phone_number: "+15550000200".parse().unwrap(),
+        endpoint: "PJSIP/15550000200@trunk".parse().unwrap(),
+        target: DialplanTarget {
+            context: "outbound-ivr".parse().unwrap(),
+            extension: "s".parse().unwrap(),
+            priority: Priority::try_from(1).unwrap(),
+        },
+        dial_timeout: Duration::from_secs(30),
+        max_duration: None,
+        variables: Variables::default(),
+        caller_id: None,
+        created_at: Timestamp::from_millis(0),
+        dial_before: Timestamp::from_millis(1_000),
+        request_id: String::new(),
+        fingerprint: None,
+    }
+}
+
+fn play(inputs: &[Input]) -> (Origination, Vec<Action>) {
+    let (mut machine, mut actions) = Origination::start(
+        &request(),
+        RetryPolicy::default(),
+        Timestamp::from_millis(1_000),
+    );
+    for input in inputs {
+        actions.extend(machine.step(*input));
+    }
+    (machine, actions)
+}
+
+#[track_caller]
+fn ends_with(inputs: &[Input], expected: &[Action]) {
+    let (machine, actions) = play(inputs);
+    assert!(machine.is_done(), "{actions:?}");
+    assert_eq!(&actions[actions.len() - expected.len()..], expected);
+}
+
+#[test]
+fn a_call_is_created_claimed_dialled_and_only_then_its_message_deleted() {
+    let expected = [
+        Action::CreateChannel,
+        Action::AwaitStasisStart,
+        Action::Claim,
+        Action::Follow,
+        Action::Dial(Duration::ZERO),
+        Action::DeleteMessage,
+    ];
+    let answers = [
+        Input::Created(CreateReply::Created),
+        Input::StasisStarted,
+        Input::ClaimReplied(ClaimReply::Claimed),
+        Input::DialReplied(DialReply::Dialled),
+    ];
+    assert_eq!(play(&answers).1, expected);
+}
+
+#[test]
+fn an_event_may_overtake_the_answer_that_it_belongs_to() {
+    ends_with(
+        &[
+            Input::StasisStarted,
+            Input::Created(CreateReply::Created),
+            Input::ClaimReplied(ClaimReply::Claimed),
+            Input::DialConfirmed,
+            Input::DialReplied(DialReply::Lost),
+        ],
+        &[Action::Dial(Duration::ZERO), Action::DeleteMessage],
+    );
+}
+
+#[test]
+fn a_call_past_its_time_is_never_created() {
+    let late = Timestamp::from_millis(1_001);
+    let (mut machine, actions) = Origination::start(&request(), RetryPolicy::default(), late);
+    assert_eq!(actions, [Action::RecordFailure(FailureReason::Expired)]);
+    let settled = Input::FailureRecorded(RecordReply::Settled);
+    assert_eq!(machine.step(settled), [Action::DeleteMessage]);
+}
+
+#[test]
+fn a_lost_claim_hangs_up_the_channel_undialled() {
+    ends_with(
+        &[
+            Input::StasisStarted,
+            Input::ClaimReplied(ClaimReply::Refused),
+        ],
+        &[
+            Action::Claim,
+            Action::HangUpUndialled,
+            Action::DeleteMessage,
+        ],
+    );
+}
+
+#[test]
+fn a_store_that_does_not_answer_the_claim_sends_the_message_back() {
+    ends_with(
+        &[
+            Input::StasisStarted,
+            Input::ClaimReplied(ClaimReply::Unavailable),
+        ],
+        &[
+            Action::HangUpUndialled,
+            Action::ReturnMessage(Duration::from_secs(5)),
+        ],
+    );
+}
+
+#[test]
+fn a_create_is_repeated_three_times_with_growing_delays() {
+    let lost = Input::Created(CreateReply::Unavailable);
+    let (machine, actions) = play(&[
+        lost,
+        Input::RetryDue,
+        lost,
+        Input::RetryDue,
+        lost,
+        Input::RetryDue,
+        lost,
+    ]);
+    assert!(machine.is_done());
+    let delays: Vec<_> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::RetryCreate(delay) => Some(delay.as_millis()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(delays, [300, 600, 1_200]);
+    assert_eq!(
+        actions.last(),
+        Some(&Action::ReturnMessage(Duration::from_secs(5)))
+    );
+}
+
+#[test]
+fn our_own_create_whose_answer_was_lost_is_used() {
+    ends_with(
+        &[
+            Input::Created(CreateReply::Unavailable),
+            Input::RetryDue,
+            Input::Created(CreateReply::Exists),
+            Input::StasisStarted,
+            Input::ClaimReplied(ClaimReply::Claimed),
+            Input::DialReplied(DialReply::Dialled),
+        ],
+        &[
+            Action::Claim,
+            Action::Follow,
+            Action::Dial(Duration::ZERO),
+            Action::DeleteMessage,
+        ],
+    );
+}
+
+#[test]
+fn a_channel_that_exists_is_hung_up_only_if_it_is_ours_and_nobody_claimed_the_call() {
+    let again = Action::ReturnMessage(LOOK_AGAIN_AFTER);
+    for (found, expected) in [
+        (
+            Inspection::Pending(ChannelOwner::ThisBridge),
+            vec![Action::HangUpUndialled, again],
+        ),
+        (
+            Inspection::Pending(ChannelOwner::AnotherBridge),
+            vec![again],
+        ),
+        (Inspection::Pending(ChannelOwner::Nobody), vec![again]),
+        (Inspection::Ours, vec![Action::DeleteMessage]),
+        (
+            Inspection::NotPending(ChannelOwner::AnotherBridge),
+            vec![Action::DeleteMessage],
+        ),
+        (
+            Inspection::NotPending(ChannelOwner::ThisBridge),
+            vec![Action::HangUpUndialled, Action::DeleteMessage],
+        ),
+        (
+            Inspection::Unavailable,
+            vec![Action::ReturnMessage(RetryPolicy::default().return_after)],
+        ),
+    ] {
+        let mut all = vec![Action::CreateChannel, Action::Inspect];
+        all.extend(expected);
+        let inputs = [Input::Created(CreateReply::Exists), Input::Inspected(found)];
+        assert_eq!(play(&inputs).1, all, "{found:?}");
+    }
+}
+
+#[test]
+fn a_dial_whose_answer_was_lost_is_not_repeated() {
+    let lost = [
+        Input::StasisStarted,
+        Input::ClaimReplied(ClaimReply::Claimed),
+        Input::DialReplied(DialReply::Lost),
+    ];
+    let (_, actions) = play(&lost);
+    assert_eq!(actions.last(), Some(&Action::AwaitDialConfirmation));
+    ends_with(
+        &[&lost[..], &[Input::DialConfirmed]].concat(),
+        &[Action::DeleteMessage],
+    );
+    ends_with(
+        &[&lost[..], &[Input::DialConfirmationTimedOut]].concat(),
+        &[Action::HangUpUnconfirmed, Action::DeleteMessage],
+    );
+}
+
+#[test]
+fn a_channel_that_dies_during_the_claim_ends_the_claimed_call() {
+    ends_with(
+        &[
+            Input::StasisStarted,
+            BUSY,
+            Input::ClaimReplied(ClaimReply::Claimed),
+        ],
+        &[
+            Action::Follow,
+            Action::RecordEnd(HangupCause::UserBusy, None),
+            Action::DeleteMessage,
+        ],
+    );
+}
+
+fn any_input() -> impl Strategy<Value = Input> {
+    use proptest::sample::select;
+    prop_oneof![
+        select(vec![
+            CreateReply::Created,
+            CreateReply::Exists,
+            CreateReply::Refused,
+            CreateReply::Unavailable
+        ])
+        .prop_map(Input::Created),
+        select(vec![
+            ClaimReply::Claimed,
+            ClaimReply::Refused,
+            ClaimReply::Unavailable
+        ])
+        .prop_map(Input::ClaimReplied),
+        select(vec![
+            DialReply::Dialled,
+            DialReply::Gone,
+            DialReply::Refused,
+            DialReply::NotSent,
+            DialReply::Lost
+        ])
+        .prop_map(Input::DialReplied),
+        select(vec![
+            Inspection::Ours,
+            Inspection::Unavailable,
+            Inspection::Pending(ChannelOwner::ThisBridge),
+            Inspection::NotPending(ChannelOwner::AnotherBridge)
+        ])
+        .prop_map(Input::Inspected),
+        select(vec![RecordReply::Settled, RecordReply::Unavailable])
+            .prop_map(Input::FailureRecorded),
+        select(vec![
+            Input::RetryDue,
+            Input::StasisStarted,
+            Input::StasisStartTimedOut,
+            Input::DialConfirmed,
+            Input::DialConfirmationTimedOut,
+            BUSY
+        ]),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(50_000))]
+
+    #[test]
+    fn whatever_comes_in_nobody_is_dialled_unclaimed_or_twice(
+        inputs in proptest::collection::vec(any_input(), 0..20)
+    ) {
+        let (mut machine, mut log) =
+            Origination::start(&request(), RetryPolicy::default(), Timestamp::from_millis(0));
+        let mut claimed = false;
+        let mut may_have_been_dialled = false;
+        for input in inputs {
+            let done = machine.is_done();
+            let actions = machine.step(input);
+            prop_assert!(!done || actions.is_empty(), "it acted after it was done");
+            claimed |= log.contains(&Action::Claim) && input == Input::ClaimReplied(ClaimReply::Claimed);
+            if input == Input::DialReplied(DialReply::NotSent) {
+                may_have_been_dialled = false;
+            }
+            for action in &actions {
+                match action {
+                    Action::Dial(_) => {
+                        prop_assert!(claimed && !may_have_been_dialled);
+                        may_have_been_dialled = true;
+                    }
+                    Action::ReturnMessage(_) => prop_assert!(!may_have_been_dialled),
+                    Action::RecordFailure(_) => prop_assert!(!claimed),
+                    _ => {}
+                }
+            }
+            log.extend(actions);
+        }
+        let settled = log.iter().filter(|action| {
+            matches!(action, Action::DeleteMessage | Action::ReturnMessage(_))
+        }).count();
+        prop_assert_eq!(settled, usize::from(machine.is_done()), "{:?}", log);
+    }
+}

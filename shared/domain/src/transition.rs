@@ -1,0 +1,425 @@
+//! How a call moves: one pure, total function from a call and an event to the call after it.
+
+use crate::outcome::{Facts, final_status};
+use crate::{
+    BridgeId, Call, CallStatus, ClaimId, FailureReason, HangupCause, SipCode, TimelineEntry,
+    TimelineKind, Timestamp,
+};
+
+/// Something that happened to a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallEvent {
+    /// A bridge took the call; it dials next.
+    Claimed {
+        /// The bridge.
+        owner: BridgeId,
+        /// Its attempt.
+        claim: ClaimId,
+        /// When the call must have ended.
+        deadline: Timestamp,
+    },
+    /// Early media: a 183, or `Dial` with `PROGRESS`.
+    Progressed,
+    /// The phone rings: `Dial` with `RINGING`, or the channel's state `Ringing`.
+    Rang,
+    /// The callee answered: `Dial` with `ANSWER`, or the channel's state `Up`.
+    Answered,
+    /// One of us asked Asterisk to hang up.
+    HangupRequested(HangupOrigin),
+    /// The channel is gone: `ChannelDestroyed`.
+    Ended {
+        /// The event's `cause`.
+        cause: HangupCause,
+        /// The event's `tech_cause`.
+        sip_code: Option<SipCode>,
+    },
+    /// It came to nothing without a channel's end to tell.
+    Failed(FailureReason),
+}
+
+/// Who of us asked for a call's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HangupOrigin {
+    /// The client, over the API.
+    Client,
+    /// The call's deadline.
+    Deadline,
+    /// A dial whose answer was lost and that no event confirmed.
+    UnconfirmedDial,
+}
+
+/// When something happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct When {
+    /// By our clock. The record's times are ours, so that they compare.
+    pub now: Timestamp,
+    /// By Asterisk's clock, for the timeline.
+    pub asterisk: Option<Timestamp>,
+}
+
+impl When {
+    /// Something that Asterisk had no part in.
+    #[must_use]
+    pub const fn ours(now: Timestamp) -> Self {
+        Self {
+            now,
+            asterisk: None,
+        }
+    }
+}
+
+/// What the owner of a call has to do besides writing it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing else.
+    None,
+    /// Send the answered channel on into the dialplan.
+    Continue,
+    /// Stop following: the call is over.
+    Forget,
+}
+
+impl Call {
+    /// The call after `event`, and what to do about it; `None` if the event says nothing new.
+    ///
+    /// Duplicates, late events and events that do not fit are ignored: a status never goes back
+    /// and a call that is over never changes. Times never run backwards, whatever the clock does.
+    #[must_use]
+    pub fn next(&self, event: &CallEvent, at: When) -> Option<(Self, Effect)> {
+        use CallStatus::{Answered, Dialing, Pending, Ringing};
+
+        match (self.status, event) {
+            (status, _) if status.is_terminal() => None,
+
+            (
+                Pending,
+                CallEvent::Claimed {
+                    owner,
+                    claim,
+                    deadline,
+                },
+            ) => {
+                let mut call = self.moved(Dialing, TimelineKind::Dialing, at);
+                call.owner = Some(owner.clone());
+                call.claim = Some(*claim);
+                call.deadline = Some(*deadline);
+                call.dialed_at = Some(self.not_before_last(at.now));
+                Some((call, Effect::None))
+            }
+            (Pending, CallEvent::HangupRequested(_)) => {
+                let mut call = self.ended(CallStatus::Canceled, at);
+                call.hangup = Some(HangupOrigin::Client);
+                Some((call, Effect::Forget))
+            }
+
+            (Dialing, CallEvent::Progressed) if self.alerted_at.is_none() => {
+                let mut call = self.moved(Dialing, TimelineKind::Progress, at);
+                call.alerted_at = Some(self.not_before_last(at.now));
+                Some((call, Effect::None))
+            }
+            (Dialing, CallEvent::Rang) => {
+                let mut call = self.moved(Ringing, TimelineKind::Ringing, at);
+                let rang_at = Some(self.not_before_last(at.now));
+                call.ringing_at = rang_at;
+                call.alerted_at = call.alerted_at.or(rang_at);
+                Some((call, Effect::None))
+            }
+            (Dialing | Ringing, CallEvent::Answered) => {
+                let mut call = self.moved(Answered, TimelineKind::Answered, at);
+                call.answered_at = Some(self.not_before_last(at.now));
+                // One that is being hung up goes nowhere any more.
+                let effect = if self.hangup.is_none() {
+                    Effect::Continue
+                } else {
+                    Effect::None
+                };
+                Some((call, effect))
+            }
+
+            (Dialing | Ringing | Answered, CallEvent::HangupRequested(origin)) => {
+                if self.hangup.is_some() {
+                    return None;
+                }
+                let mut call = self.moved(self.status, TimelineKind::HangupRequested, at);
+                call.hangup = Some(*origin);
+                Some((call, Effect::None))
+            }
+
+            (Dialing | Ringing | Answered, CallEvent::Ended { cause, sip_code }) => {
+                let (status, reason) = final_status(Facts {
+                    answered: self.answered_at.is_some(),
+                    alerted: self.alerted_at.is_some(),
+                    hangup: self.hangup,
+                    cause: *cause,
+                });
+                let mut call = self.ended(status, at);
+                call.failure_reason = reason;
+                call.hangup_cause = Some(*cause);
+                call.sip_code = *sip_code;
+                Some((call, Effect::Forget))
+            }
+            (Pending | Dialing | Ringing | Answered, CallEvent::Failed(reason)) => {
+                // It came to nothing because its client had it hung up.
+                if self.hangup == Some(HangupOrigin::Client) && self.answered_at.is_none() {
+                    return Some((self.ended(CallStatus::Canceled, at), Effect::Forget));
+                }
+                let mut call = self.ended(CallStatus::Failed, at);
+                call.failure_reason = Some(*reason);
+                Some((call, Effect::Forget))
+            }
+
+            // A call nobody has claimed has no channel that could tell us anything.
+            (
+                Pending,
+                CallEvent::Progressed
+                | CallEvent::Rang
+                | CallEvent::Answered
+                | CallEvent::Ended { .. },
+            )
+            // A second claim, and signals of what is known.
+            | (_, CallEvent::Claimed { .. })
+            | (Dialing | Ringing | Answered, CallEvent::Progressed)
+            | (Ringing | Answered, CallEvent::Rang)
+            | (Answered, CallEvent::Answered)
+            // Unreachable after the first arm; spelt out so that a new status has to be thought of.
+            | (
+                CallStatus::Completed
+                | CallStatus::Busy
+                | CallStatus::NoAnswer
+                | CallStatus::Failed
+                | CallStatus::Canceled,
+                _,
+            ) => None,
+        }
+    }
+
+    fn ended(&self, status: CallStatus, at: When) -> Self {
+        let mut call = self.moved(status, TimelineKind::Ended, at);
+        call.ended_at = Some(self.not_before_last(at.now));
+        call
+    }
+
+    fn moved(&self, status: CallStatus, kind: TimelineKind, at: When) -> Self {
+        let mut call = self.clone();
+        call.status = status;
+        call.sequence = call.sequence.saturating_add(1);
+        call.timeline.push(TimelineEntry {
+            kind,
+            asterisk_at: at.asterisk,
+            recorded_at: self.not_before_last(at.now),
+        });
+        call
+    }
+
+    /// `now`, or the time of the last thing that happened if the clock went back.
+    fn not_before_last(&self, now: Timestamp) -> Timestamp {
+        self.timeline
+            .last()
+            .map_or(now, |entry| entry.recorded_at.max(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{CallRequest, DialplanTarget, Priority, Variables};
+
+    pub fn pending() -> Call {
+        Call::new(CallRequest {
+            id: Uuid::nil().into(),
+            phone_number: "+15550000200".parse().unwrap(),
+            endpoint: "PJSIP/15550000200@trunk".parse().unwrap(),
+            target: DialplanTarget {
+                context: "outbound-ivr".parse().unwrap(),
+                extension: "s".parse().unwrap(),
+                priority: Priority::try_from(1).unwrap(),
+            },
+            dial_timeout: Duration::from_secs(30),
+            max_duration: None,
+            variables: Variables::default(),
+            caller_id: None,
+            created_at: Timestamp::from_millis(1_000),
+            dial_before: Timestamp::from_millis(100_000),
+            request_id: "r".to_owned(),
+            fingerprint: None,
+        })
+    }
+
+    fn claimed() -> CallEvent {
+        CallEvent::Claimed {
+            owner: "b1".parse().unwrap(),
+            claim: Uuid::nil().into(),
+            deadline: Timestamp::from_millis(200_000),
+        }
+    }
+
+    fn ended(cause: u16) -> CallEvent {
+        CallEvent::Ended {
+            cause: cause.into(),
+            sip_code: None,
+        }
+    }
+
+    fn play(events: &[CallEvent]) -> (Call, Vec<Effect>) {
+        let mut call = pending();
+        let mut effects = Vec::new();
+        for (step, event) in (0..).zip(events) {
+            let at = When::ours(Timestamp::from_millis(2_000 + 1_000 * step));
+            if let Some((next, effect)) = call.next(event, at) {
+                call = next;
+                effects.push(effect);
+            }
+        }
+        (call, effects)
+    }
+
+    #[test]
+    fn an_answered_call_is_continued_once_and_completed() {
+        let (call, effects) = play(&[
+            claimed(),
+            CallEvent::Rang,
+            CallEvent::Rang,
+            CallEvent::Answered,
+            CallEvent::Answered,
+            ended(16),
+            ended(16),
+        ]);
+        assert_eq!(call.status, CallStatus::Completed);
+        assert_eq!(
+            effects,
+            [Effect::None, Effect::None, Effect::Continue, Effect::Forget]
+        );
+        assert_eq!(call.duration(), Some(Duration::from_secs(2)));
+        assert_eq!(call.hangup_cause.map(HangupCause::code), Some(16));
+    }
+
+    #[test]
+    fn early_media_counts_as_alerting_but_not_as_ringing() {
+        let (call, _) = play(&[claimed(), CallEvent::Progressed]);
+        assert_eq!((call.status, call.ringing_at), (CallStatus::Dialing, None));
+        let (call, _) = play(&[claimed(), CallEvent::Progressed, ended(19)]);
+        assert_eq!(call.status, CallStatus::NoAnswer);
+        let (call, _) = play(&[
+            claimed(),
+            CallEvent::Progressed,
+            CallEvent::Answered,
+            ended(16),
+        ]);
+        assert_eq!(call.status, CallStatus::Completed);
+    }
+
+    #[test]
+    fn a_pending_call_can_be_canceled_or_fail_but_not_ring() {
+        let (call, _) = play(&[CallEvent::Rang, CallEvent::Answered, ended(16)]);
+        assert_eq!(call, pending());
+        let (call, _) = play(&[CallEvent::HangupRequested(HangupOrigin::Client), claimed()]);
+        assert_eq!((call.status, call.owner), (CallStatus::Canceled, None));
+        let (call, _) = play(&[CallEvent::Failed(FailureReason::Expired), claimed()]);
+        assert_eq!(call.failure_reason, Some(FailureReason::Expired));
+    }
+
+    #[test]
+    fn a_call_that_its_client_had_hung_up_before_the_dial_is_canceled() {
+        let hangup = CallEvent::HangupRequested(HangupOrigin::Client);
+        let failed = CallEvent::Failed(FailureReason::EndedUnanswered);
+        let (call, _) = play(&[claimed(), hangup, failed]);
+        assert_eq!(
+            (call.status, call.failure_reason),
+            (CallStatus::Canceled, None)
+        );
+    }
+
+    #[test]
+    fn a_second_claim_changes_nothing() {
+        let (call, _) = play(&[claimed()]);
+        let other = CallEvent::Claimed {
+            owner: "b2".parse().unwrap(),
+            claim: Uuid::max().into(),
+            deadline: Timestamp::from_millis(1),
+        };
+        assert_eq!(
+            call.next(&other, When::ours(Timestamp::from_millis(9_000))),
+            None
+        );
+    }
+
+    fn any_event() -> impl Strategy<Value = CallEvent> {
+        prop_oneof![
+            Just(claimed()),
+            Just(CallEvent::Progressed),
+            Just(CallEvent::Rang),
+            Just(CallEvent::Answered),
+            prop_oneof![
+                Just(HangupOrigin::Client),
+                Just(HangupOrigin::Deadline),
+                Just(HangupOrigin::UnconfirmedDial)
+            ]
+            .prop_map(CallEvent::HangupRequested),
+            (any::<u16>(), proptest::option::of(100u16..700)).prop_map(|(cause, sip)| {
+                CallEvent::Ended {
+                    cause: (cause % 130).into(),
+                    sip_code: sip.and_then(SipCode::new),
+                }
+            }),
+            proptest::sample::select(FailureReason::ALL.to_vec()).prop_map(CallEvent::Failed),
+        ]
+    }
+
+    /// Every time in the order in which a call passes through it.
+    fn times(call: &Call) -> Vec<Timestamp> {
+        [
+            Some(call.request.created_at),
+            call.dialed_at,
+            call.alerted_at,
+            call.ringing_at,
+            call.answered_at,
+            call.ended_at,
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn no_order_of_events_breaks_a_call(
+            events in proptest::collection::vec((any_event(), -5_000i64..50_000), 0..24)
+        ) {
+            let mut call = pending();
+            for (event, millis) in &events {
+                let at = When::ours(Timestamp::from_millis(*millis));
+                let Some((next, effect)) = call.next(event, at) else { continue };
+
+                prop_assert!(!call.status.is_terminal(), "a call that is over changed");
+                prop_assert!(next.status.progress() >= call.status.progress(), "a status went back");
+                prop_assert_eq!(next.sequence, call.sequence + 1);
+                prop_assert_eq!(&next.request, &call.request);
+                prop_assert_eq!(effect == Effect::Forget, next.status.is_terminal());
+                prop_assert_eq!(effect == Effect::Continue, next.status == CallStatus::Answered
+                    && call.status != CallStatus::Answered && call.hangup.is_none());
+                prop_assert!(next.next(event, at).is_none(), "a duplicate was not ignored");
+
+                let times = times(&next);
+                prop_assert!(times.is_sorted(), "times run backwards: {:?}", times);
+                prop_assert!(next.timeline.iter().map(|e| e.recorded_at).is_sorted());
+                let kinds: HashSet<_> = next.timeline.iter().map(|e| e.kind).collect();
+                prop_assert_eq!(kinds.len(), next.timeline.len(), "a kind twice in the timeline");
+
+                prop_assert_eq!(next.status.is_terminal(), next.ended_at.is_some());
+                prop_assert_eq!(next.status == CallStatus::Failed, next.failure_reason.is_some());
+                prop_assert!(next.status != CallStatus::Completed || next.answered_at.is_some());
+                prop_assert!(next.status != CallStatus::NoAnswer || next.alerted_at.is_some());
+                prop_assert_eq!(next.owner.is_some(), next.dialed_at.is_some());
+                call = next;
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Channel variables that a client sets for its call.
+
+use std::collections::BTreeMap;
+
+/// Most variables of one call.
+pub const MAX_VARIABLES: usize = 20;
+/// Longest name, in bytes.
+pub const MAX_VARIABLE_NAME: usize = 64;
+/// Longest value, in bytes.
+pub const MAX_VARIABLE_VALUE: usize = 256;
+
+/// Channel variables: at most [`MAX_VARIABLES`], each a plain name (no dialplan function) with a
+/// value of printable text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Variables(BTreeMap<String, String>);
+
+/// A variable that is not allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidVariable {
+    /// Too many of them.
+    #[error("must be at most {MAX_VARIABLES} variables")]
+    TooMany,
+    /// The name could call a dialplan function, or is too long.
+    #[error(
+        "must have names of 1 to {MAX_VARIABLE_NAME} letters, digits and '_', not beginning with a digit"
+    )]
+    Name,
+    /// The value is too long or holds control characters.
+    #[error("must have values of at most {MAX_VARIABLE_VALUE} bytes without control characters")]
+    Value,
+}
+
+impl Variables {
+    /// Takes variables, if all of them are allowed.
+    ///
+    /// # Errors
+    /// The first rule that one of them breaks.
+    pub fn new(variables: BTreeMap<String, String>) -> Result<Self, InvalidVariable> {
+        if variables.len() > MAX_VARIABLES {
+            return Err(InvalidVariable::TooMany);
+        }
+        for (name, value) in &variables {
+            let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            if !plain
+                || !(1..=MAX_VARIABLE_NAME).contains(&name.len())
+                || name.starts_with(|c: char| c.is_ascii_digit())
+            {
+                return Err(InvalidVariable::Name);
+            }
+            if value.len() > MAX_VARIABLE_VALUE || value.chars().any(char::is_control) {
+                return Err(InvalidVariable::Value);
+            }
+        }
+        Ok(Self(variables))
+    }
+
+    /// The variables by name.
+    #[must_use]
+    pub const fn get(&self) -> &BTreeMap<String, String> {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(name: &str, value: &str) -> Result<Variables, InvalidVariable> {
+        Variables::new(BTreeMap::from([(name.to_owned(), value.to_owned())]))
+    }
+
+    #[test]
+    fn plain_names_with_printable_values_are_allowed() {
+        assert!(one("PATIENT_NAME", "Zoë").is_ok());
+        assert!(one("__inherited", "").is_ok());
+    }
+
+    #[test]
+    fn what_could_call_a_function_or_break_a_line_is_refused() {
+        for name in [
+            "",
+            "CALLERID(num)",
+            "SHELL(ls)",
+            "a b",
+            "1st",
+            "é",
+            &"x".repeat(65),
+        ] {
+            assert_eq!(one(name, "x"), Err(InvalidVariable::Name), "{name}");
+        }
+        for value in ["a\nb", "\u{0}", &"x".repeat(257)] {
+            assert_eq!(one("a", value), Err(InvalidVariable::Value), "{value:?}");
+        }
+        let many = (0..21).map(|n| (format!("v{n}"), String::new())).collect();
+        assert_eq!(Variables::new(many), Err(InvalidVariable::TooMany));
+    }
+}

@@ -1,0 +1,22 @@
+//! What the end-to-end tests stand on: a PBX (a real Asterisk, or the simulator), the system
+//! around it, and a client of its API.
+//!
+//! Panics are how tests fail, so this crate is allowed them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc
+)]
+
+pub mod asterisk;
+pub mod client;
+pub mod pbx;
+pub mod ports;
+pub mod program;
+pub mod runtime_api;
+pub mod world;
+
+pub use client::Client;
+pub use pbx::Pbx;
+pub use world::{Line, World};

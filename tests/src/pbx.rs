@@ -1,0 +1,85 @@
+//! What the calls go through: the scenarios are the same on both.
+
+use simulator::{Credentials, Simulator};
+
+use crate::asterisk::Asterisk;
+
+/// A PBX with ARI, and with callees that behave by the last three digits of their number.
+pub enum Pbx {
+    /// The simulator.
+    Simulator {
+        /// It.
+        simulator: Simulator,
+        /// Its password.
+        password: String,
+    },
+    /// A real Asterisk with real SIP.
+    Asterisk(Asterisk),
+}
+
+impl Pbx {
+    /// A simulator.
+    pub async fn simulator() -> Self {
+        let password = "simulated".to_owned();
+        let credentials = Credentials {
+            username: "e2e".to_owned(),
+            password: password.clone(),
+        };
+        let simulator = Simulator::start(credentials).await.expect("a simulator");
+        Self::Simulator {
+            simulator,
+            password,
+        }
+    }
+
+    /// `ARI_HTTP_URL`, `ARI_USERNAME` and `ARI_PASSWORD`.
+    #[must_use]
+    pub fn ari(&self) -> (String, String, String) {
+        match self {
+            Self::Simulator {
+                simulator,
+                password,
+            } => (simulator.url(), "e2e".to_owned(), password.clone()),
+            Self::Asterisk(asterisk) => (
+                asterisk.url.clone(),
+                asterisk.username.clone(),
+                asterisk.password.clone(),
+            ),
+        }
+    }
+
+    /// How often the phone at `number` behind the trunk was called, by the callee's own count.
+    #[must_use]
+    pub fn invites_to(&self, number: &str) -> usize {
+        match self {
+            Self::Simulator { simulator, .. } => simulator.dials_to(&format!("{number}@trunk")),
+            Self::Asterisk(asterisk) => {
+                let to = format!("sip:{number}@");
+                asterisk
+                    .invites()
+                    .iter()
+                    .filter(|line| line.contains(&to))
+                    .count()
+            }
+        }
+    }
+
+    /// The channels whose ids are among `ids`.
+    pub async fn channels_among(&self, ids: &[String]) -> Vec<String> {
+        let (url, username, password) = self.ari();
+        let channels: serde_json::Value = reqwest::Client::new()
+            .get(format!("{url}/channels"))
+            .basic_auth(username, Some(password))
+            .send()
+            .await
+            .expect("an answer from ARI")
+            .json()
+            .await
+            .expect("a list of channels");
+        let all = channels.as_array().expect("a list").iter();
+        all.filter_map(|channel| channel["id"].as_str())
+            .filter(|id| ids.iter().any(|wanted| wanted == id))
+            .map(str::to_owned)
+            .collect()
+    }
+}

@@ -1,0 +1,90 @@
+//! The Lambda Runtime API, as far as a `bootstrap` needs it: one event, one answer.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, mpsc};
+
+/// A Runtime API for one function.
+pub struct RuntimeApi {
+    /// `AWS_LAMBDA_RUNTIME_API`
+    pub address: String,
+    events: mpsc::Sender<Value>,
+    answers: mpsc::Receiver<Value>,
+}
+
+struct Shared {
+    events: Mutex<mpsc::Receiver<Value>>,
+    answers: mpsc::Sender<Value>,
+}
+
+impl RuntimeApi {
+    /// Starts one on a free port.
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let address = listener.local_addr().expect("its address").to_string();
+        let (events, events_rx) = mpsc::channel(1);
+        let (answers_tx, answers) = mpsc::channel(1);
+        let shared = Arc::new(Shared {
+            events: Mutex::new(events_rx),
+            answers: answers_tx,
+        });
+        let router = Router::new()
+            .route("/2018-06-01/runtime/invocation/next", get(next))
+            .route("/2018-06-01/runtime/invocation/{id}/response", post(answer))
+            .route("/2018-06-01/runtime/invocation/{id}/error", post(answer))
+            .with_state(shared);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self {
+            address,
+            events,
+            answers,
+        }
+    }
+
+    /// Invokes the function as an HTTP API does (payload format 2.0), and returns what it answers.
+    pub async fn invoke(&mut self, method: &str, path: &str, headers: Value, body: &str) -> Value {
+        let event = json!({
+            "version": "2.0", "routeKey": format!("{method} {path}"), "rawPath": path, "rawQueryString": "",
+            "headers": headers, "isBase64Encoded": false, "body": body,
+            "requestContext": {
+                "accountId": "0", "apiId": "api", "domainName": "api.example", "domainPrefix": "api",
+                "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "e2e"},
+                "requestId": "r", "routeKey": "$default", "stage": "$default",
+                "time": "01/Jan/2026:00:00:00 +0000", "timeEpoch": 1_767_225_600_000_u64
+            }
+        });
+        self.events.send(event).await.expect("a running function");
+        self.answers.recv().await.expect("an answer")
+    }
+}
+
+async fn next(State(shared): State<Arc<Shared>>) -> Response {
+    let Some(event) = shared.events.lock().await.recv().await else {
+        return StatusCode::GONE.into_response();
+    };
+    let deadline = cloud::clock::now().as_millis() + 10_000;
+    let headers = [
+        ("lambda-runtime-aws-request-id", "invocation".to_owned()),
+        ("lambda-runtime-deadline-ms", deadline.to_string()),
+        (
+            "lambda-runtime-invoked-function-arn",
+            "arn:aws:lambda:us-east-1:000000000000:function:f".to_owned(),
+        ),
+    ];
+    let headers = headers.map(|(name, value)| (HeaderName::from_static(name), value));
+    (headers, event.to_string()).into_response()
+}
+
+async fn answer(State(shared): State<Arc<Shared>>, body: Bytes) -> StatusCode {
+    let answer = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let _ = shared.answers.send(answer).await;
+    StatusCode::ACCEPTED
+}

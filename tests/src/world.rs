@@ -1,0 +1,271 @@
+//! The system around a PBX: embedded `DynamoDB` and SQS, the API over HTTP, and bridges.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bridge::{Bridge, BridgeSettings};
+use cloud::aws::{Clients, Patience};
+use cloud::rate_limit::RateLimit;
+use cloud::settings::Reader;
+use cloud::{CallQueue, CallStore, UserStore};
+use functions::jwt::{Jwt, Scope};
+use functions::router;
+use functions::settings::{CallDefaults, JwtSettings};
+use local::Embedded;
+use local::embedded::{CALLS_TABLE, USERS_TABLE};
+use local::system::Api;
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use crate::{Client, Pbx};
+
+/// The key that tokens of the tests are signed with.
+pub const SECRET_KEY: &str = "a key of the end-to-end tests, 32 bytes or more";
+
+/// How a number becomes an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// A SIP trunk to the callee.
+    Trunk,
+    /// The dialplan.
+    Local,
+    /// A trunk where nothing ever answers.
+    Down,
+    /// A trunk that does not exist.
+    Missing,
+}
+
+impl Line {
+    /// `DIAL_ENDPOINT`
+    #[must_use]
+    pub const fn template(self) -> &'static str {
+        match self {
+            Self::Trunk => "PJSIP/{number}@trunk",
+            Self::Local => "Local/{number}@{context}",
+            Self::Down => "PJSIP/{number}@down",
+            Self::Missing => "PJSIP/{number}@nosuch",
+        }
+    }
+}
+
+/// A system of its own on a shared PBX.
+pub struct World {
+    /// The PBX.
+    pub pbx: Arc<Pbx>,
+    /// `DynamoDB` and SQS.
+    pub embedded: Embedded,
+    /// Their clients, as a function uses them.
+    pub clients: Clients,
+    bridges: Vec<Bridge>,
+}
+
+/// Settings from a list of names and values.
+#[must_use]
+pub fn source(values: &[(&str, &str)]) -> BTreeMap<String, String> {
+    values
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+fn read_settings<T>(
+    source: &BTreeMap<String, String>,
+    read: impl FnOnce(&mut Reader<'_>) -> Option<T>,
+) -> T {
+    let mut reader = Reader::new(source);
+    let settings = read(&mut reader);
+    reader.finish(settings).expect("good settings")
+}
+
+impl World {
+    /// A system without a bridge yet.
+    pub async fn without_bridge(pbx: &Arc<Pbx>) -> Self {
+        let embedded = Embedded::start(None).await.expect("embedded servers");
+        let clients = embedded.clients(Patience::FUNCTION).await;
+        Self {
+            pbx: Arc::clone(pbx),
+            embedded,
+            clients,
+            bridges: Vec::new(),
+        }
+    }
+
+    /// A system with one bridge.
+    pub async fn start(pbx: &Arc<Pbx>) -> Self {
+        let mut world = Self::without_bridge(pbx).await;
+        world.add_bridge(&[]).await;
+        world
+    }
+
+    /// The environment of a bridge of its own id and application.
+    #[must_use]
+    pub fn bridge_environment(&self) -> BTreeMap<String, String> {
+        let (url, username, password) = self.pbx.ari();
+        let name = Uuid::new_v4().simple().to_string();
+        source(&[
+            ("BRIDGE_ID", &format!("bridge-{name}")),
+            ("ARI_APP", &format!("app-{name}")),
+            ("ARI_HTTP_URL", &url),
+            ("ARI_USERNAME", &username),
+            ("ARI_PASSWORD", &password),
+            ("CALLS_TABLE", CALLS_TABLE),
+            ("CALLS_QUEUE_URL", &self.embedded.calls_queue_url),
+            ("MAX_CALLS_PER_SECOND", "1000"),
+            ("MAX_CONCURRENT_CALLS", "1000"),
+        ])
+    }
+
+    /// Adds a bridge, with some settings of its own, and waits until it is up. Returns its
+    /// Stasis application.
+    pub async fn add_bridge(&mut self, settings: &[(&str, &str)]) -> String {
+        let mut source_ = self.bridge_environment();
+        source_.extend(source(settings));
+        let mut settings = read_settings(&source_, BridgeSettings::read);
+        let control = self
+            .embedded
+            .create_control_queue(&settings.bridge_id)
+            .await;
+        settings.control_queue_url = Some(control.expect("a control queue"));
+        let app = settings.ari.app.clone();
+        let clients = self.embedded.clients(Patience::BRIDGE).await;
+        let mut bridge = Bridge::start(settings, &clients).expect("a bridge");
+        bridge.wait_until_up().await;
+        self.bridges.push(bridge);
+        app
+    }
+
+    /// The bridge that was added first.
+    #[must_use]
+    pub fn bridge(&self) -> &Bridge {
+        &self.bridges[0]
+    }
+
+    /// All bridges.
+    #[must_use]
+    pub fn bridges(&self) -> &[Bridge] {
+        &self.bridges
+    }
+
+    /// Takes the first bridge out, to stop it.
+    pub fn take_bridge(&mut self) -> Bridge {
+        self.bridges.remove(0)
+    }
+
+    /// Serves the API over HTTP with this line, and returns a client with every scope.
+    pub async fn api(&self, line: Line) -> Client {
+        let many = RateLimit {
+            requests: 1_000,
+            window: Duration::from_mins(1),
+        };
+        self.api_with_limit(line, many).await
+    }
+
+    /// The same with a limit on tokens.
+    pub async fn api_with_limit(&self, line: Line, token_limit: RateLimit) -> Client {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let base = format!("http://{}", listener.local_addr().expect("its address"));
+        let jwt = jwt(SECRET_KEY);
+        let token = jwt
+            .issue("e2e", &Scope::ALL, cloud::clock::now())
+            .expect("a token");
+        let source = source(&[("DIAL_ENDPOINT", line.template())]);
+        let calls = read_settings(&source, CallDefaults::read);
+        let api = Api {
+            users: Some(self.users()),
+            clients: self.clients.clone(),
+            calls_table: CALLS_TABLE.to_owned(),
+            calls_queue_url: self.embedded.calls_queue_url.clone(),
+            control_queue_url_prefix: self.embedded.control_queue_url_prefix.clone(),
+            calls,
+            jwt: Arc::new(jwt),
+            token_limit,
+        };
+        let router = router::finish(api.routes());
+        tokio::spawn(async move {
+            axum::serve(
+                listener,
+                router.into_make_service_with_connect_info::<SocketAddr>(),
+            )
+            .await
+        });
+        Client::new(base, token)
+    }
+
+    /// The table of users.
+    #[must_use]
+    pub fn users(&self) -> UserStore {
+        UserStore::new(self.clients.dynamodb.clone(), USERS_TABLE.to_owned())
+    }
+
+    /// The table of calls.
+    #[must_use]
+    pub fn calls(&self) -> CallStore {
+        CallStore::new(self.clients.dynamodb.clone(), CALLS_TABLE.to_owned())
+    }
+
+    /// The queue of calls.
+    #[must_use]
+    pub fn queue(&self) -> CallQueue {
+        CallQueue::new(
+            self.clients.sqs.clone(),
+            self.embedded.calls_queue_url.clone(),
+        )
+    }
+
+    /// How many messages are in the queue, delivered ones included.
+    pub async fn queued(&self) -> usize {
+        use aws_sdk_sqs::types::QueueAttributeName as Name;
+
+        let names = [
+            Name::ApproximateNumberOfMessages,
+            Name::ApproximateNumberOfMessagesNotVisible,
+        ];
+        let output = self
+            .clients
+            .sqs
+            .get_queue_attributes()
+            .queue_url(&self.embedded.calls_queue_url)
+            .set_attribute_names(Some(names.to_vec()))
+            .send()
+            .await
+            .expect("the queue's attributes");
+        let attributes = output.attributes.expect("attributes");
+        names
+            .iter()
+            .map(|name| attributes[name].parse::<usize>().expect("a number"))
+            .sum()
+    }
+
+    /// How many calls are recorded.
+    pub async fn recorded(&self) -> usize {
+        let output = self
+            .clients
+            .dynamodb
+            .scan()
+            .table_name(CALLS_TABLE)
+            .send()
+            .await
+            .expect("a scan");
+        output.items().len()
+    }
+}
+
+/// Tokens signed with `key`.
+#[must_use]
+pub fn jwt(key: &str) -> Jwt {
+    let source = source(&[("SECRET_KEY", key)]);
+    Jwt::new(&read_settings(&source, JwtSettings::read))
+}
+
+static NUMBERS: AtomicU32 = AtomicU32::new(0);
+
+/// A number that no other call of this run has, ending in `digits`.
+#[must_use]
+pub fn number(digits: &str) -> String {
+    let unique = NUMBERS.fetch_add(1, Ordering::Relaxed);
+    let run = std::process::id() % 100_000;
+    format!("+1{run:05}{unique:06}{digits}")
+}

@@ -1,0 +1,91 @@
+//! The bridge's real program.
+
+use std::sync::Arc;
+
+use e2e::program::Program;
+use e2e::world::{number, source};
+use e2e::{Line, Pbx, World};
+use serde_json::json;
+
+use crate::Suite;
+
+pub fn add(suite: &mut Suite) {
+    suite.add_scenario(
+        "bridge::it_takes_a_call_and_stops_cleanly_on_sigterm",
+        takes_a_call,
+    );
+    suite.add("bridge::without_its_settings_it_exits_64", without_settings);
+}
+
+async fn takes_a_call(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let mut environment = world.bridge_environment();
+    environment.extend(source(&[
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_SECRET_ACCESS_KEY", "local"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", world.embedded.dynamodb_url()),
+        ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),
+    ]));
+    let password = environment["ARI_PASSWORD"].clone();
+    let bridge = Program::start("bridge", &[], &environment);
+    let id = api.place(&number("486"), json!({})).await;
+    assert_eq!(api.wait_until_over(&id).await["status"], "busy");
+
+    // A call that is live when the bridge stops goes on without it.
+    let to = number("000");
+    let live = api.place(&to, json!({"timeout": 60_000})).await;
+    api.wait_until(&live, |call| call["status"] == "ringing")
+        .await;
+    bridge.signal("TERM").await;
+    let ended = bridge.wait().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(
+        pbx.channels_among(std::slice::from_ref(&live)).await,
+        std::slice::from_ref(&live)
+    );
+    assert_eq!(api.status(&live).await["status"], "ringing");
+    assert_eq!(world.queued().await, 0);
+
+    assert!(
+        ended.stderr.contains("the call is over"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains(&password), "a secret was logged");
+    let (url, username, password) = pbx.ari();
+    let hang_up = reqwest::Client::new().delete(format!("{url}/channels/{live}"));
+    hang_up
+        .basic_auth(username, Some(password))
+        .send()
+        .await
+        .unwrap();
+}
+
+async fn without_settings(_: Arc<Pbx>) {
+    let bad = source(&[
+        ("ARI_HTTP_URL", "asterisk"),
+        ("MAX_CONCURRENT_CALLS", "0"),
+        ("LOG_LEVEL", "loud"),
+    ]);
+    let ended = Program::start("bridge", &[], &bad).wait().await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(64), ""));
+    let wrong = [
+        "BRIDGE_ID is not set",
+        "ARI_HTTP_URL",
+        "ARI_USERNAME is not set",
+        "ARI_PASSWORD is not set",
+        "CALLS_TABLE is not set",
+        "CALLS_QUEUE_URL is not set",
+        "MAX_CONCURRENT_CALLS must",
+        "LOG_LEVEL must",
+    ];
+    for problem in wrong {
+        assert!(
+            ended.stderr.contains(problem),
+            "{problem}: {}",
+            ended.stderr
+        );
+    }
+}

@@ -1,0 +1,141 @@
+//! The functions' real binaries, behind a Lambda Runtime API.
+
+use std::sync::Arc;
+
+use cloud::password;
+use e2e::program::Program;
+use e2e::runtime_api::RuntimeApi;
+use e2e::world::{SECRET_KEY, source};
+use e2e::{Pbx, World};
+use serde_json::{Value, json};
+
+use crate::Suite;
+
+pub fn add(suite: &mut Suite) {
+    suite.add(
+        "lambda::a_call_goes_through_the_functions",
+        functions_in_turn,
+    );
+    suite.add(
+        "lambda::a_function_without_its_settings_says_so",
+        without_settings,
+    );
+}
+
+async fn start(name: &str, world: &World) -> (Program, RuntimeApi) {
+    let api = RuntimeApi::start().await;
+    let environment = source(&[
+        ("AWS_LAMBDA_RUNTIME_API", &api.address),
+        ("AWS_LAMBDA_FUNCTION_NAME", name),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", "g"),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", "s"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_SECRET_ACCESS_KEY", "local"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", world.embedded.dynamodb_url()),
+        ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),
+        ("SECRET_KEY", SECRET_KEY),
+        ("USERS_TABLE", "users"),
+        ("STATE_TABLE", "state"),
+        ("CALLS_TABLE", "calls"),
+        ("CALLS_QUEUE_URL", &world.embedded.calls_queue_url),
+        (
+            "CONTROL_QUEUE_URL_PREFIX",
+            &world.embedded.control_queue_url_prefix,
+        ),
+    ]);
+    (Program::start(name, &[], &environment), api)
+}
+
+fn body(answer: &Value) -> Value {
+    serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or_default()
+}
+
+async fn functions_in_turn(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    world
+        .users()
+        .add("alice", &password::hash("correct horse").unwrap())
+        .await
+        .unwrap();
+    let (_token, mut token) = start("token", &world).await;
+    let (_originate, mut originate) = start("originate", &world).await;
+    let (_status, mut status) = start("status", &world).await;
+
+    let form = json!({"content-type": "application/x-www-form-urlencoded"});
+    let answer = token
+        .invoke(
+            "POST",
+            "/api/v2/token",
+            form,
+            "username=alice&password=correct+horse",
+        )
+        .await;
+    assert_eq!(answer["statusCode"], 200, "{answer}");
+    let bearer = format!("Bearer {}", body(&answer)["access_token"].as_str().unwrap());
+
+    let headers = json!({"authorization": bearer, "content-type": "application/json"});
+    let request = r#"{"phone_number":"+15550000200"}"#;
+    let answer = originate
+        .invoke("POST", "/api/v2/calls", headers.clone(), request)
+        .await;
+    assert_eq!(answer["statusCode"], 202, "{answer}");
+    let id = body(&answer)["call_id"].as_str().unwrap().to_owned();
+    assert_eq!(world.queued().await, 1);
+
+    let answer = status
+        .invoke("GET", &format!("/api/v2/calls/{id}"), headers.clone(), "")
+        .await;
+    assert_eq!(
+        (
+            answer["statusCode"].as_u64(),
+            body(&answer)["status"].as_str()
+        ),
+        (Some(200), Some("pending"))
+    );
+    let (_control, mut control) = start("control", &world).await;
+    let path = format!("/api/v2/calls/{id}/hangup");
+    let answer = control.invoke("POST", &path, headers.clone(), "").await;
+    assert_eq!(
+        (
+            answer["statusCode"].as_u64(),
+            body(&answer)["status"].as_str()
+        ),
+        (Some(202), Some("canceled"))
+    );
+    // A function has its own routes only.
+    let answer = status
+        .invoke("POST", "/api/v2/calls", headers, request)
+        .await;
+    assert_eq!(answer["statusCode"], 404, "{answer}");
+}
+
+async fn without_settings(_: Arc<Pbx>) {
+    for (name, missing) in [
+        (
+            "token",
+            ["SECRET_KEY", "USERS_TABLE", "STATE_TABLE"].as_slice(),
+        ),
+        (
+            "originate",
+            &["SECRET_KEY", "CALLS_TABLE", "CALLS_QUEUE_URL"],
+        ),
+        ("status", &["SECRET_KEY", "CALLS_TABLE"]),
+        (
+            "control",
+            &["SECRET_KEY", "CALLS_TABLE", "CONTROL_QUEUE_URL_PREFIX"],
+        ),
+    ] {
+        let ended = Program::start(name, &[], &source(&[])).wait().await;
+        assert_eq!(ended.code, Some(64), "{ended:?}");
+        for setting in missing {
+            assert!(
+                ended.stderr.contains(&format!("{setting} is not set")),
+                "{}",
+                ended.stderr
+            );
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! All end-to-end tests, in one program, so that one Asterisk serves them all.
+//!
+//! A scenario is written once and runs on the simulator (`simulator::…`) and on a real Asterisk
+//! (`asterisk::…`). Each has tables, a queue, bridges and phone numbers of its own.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bridge_program;
+mod contract;
+mod endings;
+mod events;
+mod hangup;
+mod lambda;
+mod load;
+mod local_run;
+mod once;
+mod requests;
+mod users;
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use cloud::settings::{Environment, Reader};
+use cloud::telemetry::{self, LogSettings};
+use e2e::Pbx;
+use e2e::asterisk::Asterisk;
+use libtest_mimic::{Arguments, Trial};
+use tokio::runtime::{Handle, Runtime};
+
+/// Tests wait for phones most of the time, so many go on at once.
+const THREADS: usize = 8;
+
+/// Collects the tests.
+struct Suite {
+    handle: Handle,
+    simulator: Arc<Pbx>,
+    /// Or why there is none.
+    asterisk: Result<Arc<Pbx>, String>,
+    trials: Vec<Trial>,
+}
+
+impl Suite {
+    /// A test that needs no PBX but the simulator.
+    fn add<F>(&mut self, name: &str, test: fn(Arc<Pbx>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.add_on(name.to_owned(), Ok(Arc::clone(&self.simulator)), test);
+    }
+
+    /// A scenario, for the simulator and for Asterisk.
+    fn add_scenario<F, T>(&mut self, name: &str, scenario: T)
+    where
+        F: Future<Output = ()> + Send + 'static,
+        T: Fn(Arc<Pbx>) -> F + Clone + Send + 'static,
+    {
+        let simulator = Ok(Arc::clone(&self.simulator));
+        self.add_on(format!("simulator::{name}"), simulator, scenario.clone());
+        self.add_on(format!("asterisk::{name}"), self.asterisk.clone(), scenario);
+    }
+
+    fn add_on<F, T>(&mut self, name: String, pbx: Result<Arc<Pbx>, String>, test: T)
+    where
+        F: Future<Output = ()> + Send + 'static,
+        T: Fn(Arc<Pbx>) -> F + Send + 'static,
+    {
+        let handle = self.handle.clone();
+        self.trials.push(Trial::test(name, move || {
+            handle.block_on(test(pbx?));
+            Ok(())
+        }));
+    }
+}
+
+fn main() -> ExitCode {
+    // Fails only if a provider is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(THREADS);
+    // With LOG_LEVEL set, the bridges in this process log as they do in production.
+    if std::env::var_os("LOG_LEVEL").is_some() {
+        let mut reader = Reader::new(&Environment);
+        let settings = LogSettings::read(&mut reader);
+        telemetry::start(&settings).expect("logs");
+    }
+    let runtime = Runtime::new().expect("a runtime");
+    let _entered = runtime.enter();
+    let wants_asterisk = !arguments.list
+        && arguments
+            .filter
+            .as_ref()
+            .is_none_or(|filter| !filter.starts_with("simulator"));
+    let asterisk = if wants_asterisk {
+        Asterisk::start().inspect(|asterisk| runtime.block_on(asterisk.wait_until_ready()))
+    } else {
+        Err("not started".to_owned())
+    };
+    let mut suite = Suite {
+        handle: runtime.handle().clone(),
+        simulator: Arc::new(runtime.block_on(Pbx::simulator())),
+        asterisk: asterisk.map(|asterisk| Arc::new(Pbx::Asterisk(asterisk))),
+        trials: Vec::new(),
+    };
+    endings::add(&mut suite);
+    once::add(&mut suite);
+    events::add(&mut suite);
+    hangup::add(&mut suite);
+    requests::add(&mut suite);
+    load::add(&mut suite);
+    contract::add(&mut suite);
+    users::add(&mut suite);
+    lambda::add(&mut suite);
+    bridge_program::add(&mut suite);
+    local_run::add(&mut suite);
+    let Suite { trials, .. } = suite;
+    // The trials hold what is left of the PBX; it ends with the last of them.
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
