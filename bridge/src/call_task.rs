@@ -61,6 +61,8 @@ type Answer = (Input, Option<Box<Call>>);
 #[derive(Clone, Copy)]
 enum EffectDone {
     Continued,
+    Played,
+    NotPlayed,
     HungUp(Option<ChannelReply>),
 }
 
@@ -70,6 +72,9 @@ const MAX_WRITE_DELAY: Duration = Duration::from_secs(5);
 const HANGUP_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How often a hangup is tried on an errand.
 const HANGUP_TRIES: u32 = 5;
+
+/// How often playing is tried.
+const PLAY_TRIES: u32 = 5;
 
 /// The task of one call.
 pub struct CallTask {
@@ -209,6 +214,10 @@ impl CallTask {
                 return;
             }
             ChannelEventKind::StasisStarted => Input::StasisStarted,
+            ChannelEventKind::Played { .. } => {
+                self.played(event);
+                return;
+            }
             ChannelEventKind::DialBegun
             | ChannelEventKind::Progressed
             | ChannelEventKind::Rang
@@ -225,6 +234,19 @@ impl CallTask {
             };
             self.apply(&change, at);
         }
+    }
+
+    /// A callee who hangs up while something plays has not been failed.
+    fn played(&mut self, event: ChannelEvent) {
+        let ChannelEventKind::Played { whole } = event.kind else {
+            return;
+        };
+        let at = When {
+            now: clock::now(),
+            asterisk: event.at,
+        };
+        let whole = whole || self.announced.is_some();
+        self.apply(&CallEvent::Played { whole }, at);
     }
 
     /// How long the call may last once it is answered.
@@ -365,6 +387,11 @@ impl CallTask {
                 self.limit_answered_call();
                 self.continue_channel();
             }
+            Effect::Play => {
+                self.limit_answered_call();
+                self.play();
+            }
+            Effect::HangUp => self.request_hang_up(HangupOrigin::MediaOver),
             Effect::Forget => self.log_end(),
         }
     }
@@ -465,6 +492,34 @@ impl CallTask {
         }));
     }
 
+    /// Plays to the answered call; what cannot be played after a few tries is over.
+    fn play(&mut self) {
+        let (ari, id, media) = (
+            self.shared.ari.clone(),
+            self.id(),
+            self.request.media.clone(),
+        );
+        let (Some(live), Some(media)) = (&mut self.live, media) else {
+            return;
+        };
+        live.effect = Some(Box::pin(async move {
+            let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+            for _ in 0..PLAY_TRIES {
+                match ari.play(id, &media).await {
+                    Ok(reply) => {
+                        tracing::debug!(call_id = %id, ?reply, "the call is played to");
+                        return EffectDone::Played;
+                    }
+                    Err(error) => {
+                        tracing::warn!(call_id = %id, error = %error::chain(&error), "the call is not played to");
+                    }
+                }
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+            EffectDone::NotPlayed
+        }));
+    }
+
     fn hang_up(&mut self) {
         let (ari, id) = (self.shared.ari.clone(), self.id());
         let Some(live) = &mut self.live else {
@@ -497,7 +552,11 @@ impl CallTask {
             }
             // Its `ChannelDestroyed` is on the way; if not, the deadline asks again. And one that is not in Stasis
             // was continued by an earlier request, whose answer was lost.
-            EffectDone::HungUp(_) | EffectDone::Continued => {}
+            EffectDone::HungUp(_) | EffectDone::Continued | EffectDone::Played => {}
+            EffectDone::NotPlayed => {
+                let at = When::ours(clock::now());
+                self.apply(&CallEvent::Played { whole: false }, at);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ pub struct CallView {
     extension: String,
     priority: u32,
     caller_id: Option<String>,
+    media: Option<Vec<String>>,
     created_at: String,
     dialed_at: Option<String>,
     ringing_at: Option<String>,
@@ -45,6 +46,10 @@ impl From<&Call> for CallView {
             extension: request.target.extension.to_string(),
             priority: request.target.priority.get(),
             caller_id: request.caller_id.as_ref().map(ToString::to_string),
+            media: request
+                .media
+                .as_ref()
+                .map(|media| media.uris().map(str::to_owned).collect()),
             created_at: request.created_at.to_string(),
             dialed_at: call.dialed_at.map(text),
             ringing_at: call.ringing_at.map(text),

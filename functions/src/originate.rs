@@ -12,8 +12,8 @@ use axum::response::{IntoResponse, Response};
 use cloud::calls::{Creation, PendingEnd};
 use cloud::{CallQueue, CallStore, clock, error};
 use domain::{
-    Call, CallId, CallRequest, CallStatus, DialplanTarget, FailureReason, PhoneNumber, Priority,
-    QueueMessage, Variables,
+    Call, CallId, CallRequest, CallStatus, DialplanTarget, FailureReason, Media, PhoneNumber,
+    Priority, QueueMessage, Variables,
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -124,6 +124,14 @@ fn read_call(
     RequestId(request_id): RequestId,
 ) -> Result<Asked, Problem> {
     let target = &defaults.target;
+    let elsewhere = ["context", "extension", "priority"];
+    if fields.has("media") && elsewhere.iter().any(|name| fields.has(name)) {
+        fields.reject(
+            "media",
+            "cannot be given together with context, extension or priority",
+        );
+    }
+    let media = fields.list("media", Media::new);
     let context = fields
         .text("context")
         .unwrap_or_else(|| target.context.clone());
@@ -157,6 +165,7 @@ fn read_call(
             extension,
             priority,
         },
+        media,
         dial_timeout,
         max_duration,
         variables,
@@ -302,19 +311,22 @@ fn dry_run(request: &CallRequest) -> Response {
         "extension": request.target.extension.to_string(),
         "priority": request.target.priority.get(),
         "caller_id": request.caller_id.as_ref().map(ToString::to_string),
+        "media": request.media.as_ref().map(|media| media.uris().collect::<Vec<_>>()),
     }))
     .into_response()
 }
 
 /// A put whose answer was lost may have been done; nothing was sent, so the record is
-/// only tidied up.
+/// only tidied up. With an `Idempotency-Key` it may be that of an earlier request, which was sent.
 async fn not_recorded(state: &OriginateState, call: &Call) -> Problem {
-    let marked = state
-        .calls
-        .fail_pending(call, FailureReason::NotQueued, clock::now())
-        .await;
-    if let Err(error) = marked {
-        tracing::warn!(call_id = %call.request.id, error = %error::chain(&error), "the call could not be marked");
+    if call.request.fingerprint.is_none() {
+        let marked = state
+            .calls
+            .fail_pending(call, FailureReason::NotQueued, clock::now())
+            .await;
+        if let Err(error) = marked {
+            tracing::warn!(call_id = %call.request.id, error = %error::chain(&error), "the call could not be marked");
+        }
     }
     Problem::unavailable("the call could not be recorded; nobody was called")
 }

@@ -136,7 +136,7 @@ impl Fields {
         T: FromStr,
         T::Err: fmt::Display,
     {
-        if self.object.get(field).is_none_or(Value::is_null) {
+        if !self.has(field) {
             self.reject(field, "is required");
             return None;
         }
@@ -172,6 +172,34 @@ impl Fields {
             self.reject(field, "must be true or false");
         }
         flag
+    }
+
+    /// A list of strings that `convert` takes.
+    pub fn list<T, E>(
+        &mut self,
+        field: &str,
+        convert: impl FnOnce(&[String]) -> Result<T, E>,
+    ) -> Option<T>
+    where
+        E: fmt::Display,
+    {
+        let Ok(texts) = serde_json::from_value::<Vec<String>>(self.value(field)?) else {
+            self.reject(field, "must be a list of strings");
+            return None;
+        };
+        match convert(&texts) {
+            Ok(value) => Some(value),
+            Err(problem) => {
+                self.reject(field, problem);
+                None
+            }
+        }
+    }
+
+    /// Whether a field is there.
+    #[must_use]
+    pub fn has(&self, field: &str) -> bool {
+        self.object.get(field).is_some_and(|value| !value.is_null())
     }
 
     /// An object of strings (numbers and booleans are taken as their text) that `convert` takes.

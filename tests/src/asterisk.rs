@@ -150,7 +150,13 @@ impl Asterisk {
     /// The INVITEs that the callee received, one line each: `INVITE TO from FROM`.
     #[must_use]
     pub fn invites(&self) -> Vec<String> {
-        self.callee.invites()
+        self.callee.logged("INVITE")
+    }
+
+    /// The BYEs that the callee received, one line each: `BYE TO`.
+    #[must_use]
+    pub fn byes(&self) -> Vec<String> {
+        self.callee.logged("BYE")
     }
 
     fn log(&self) -> String {
@@ -229,10 +235,10 @@ impl Callee {
         })
     }
 
-    fn invites(&self) -> Vec<String> {
+    fn logged(&self, what: &str) -> Vec<String> {
         let text = fs::read_to_string(self.dir.path().join("invites.log")).unwrap_or_default();
         text.lines()
-            .filter(|line| line.starts_with("INVITE"))
+            .filter(|line| line.starts_with(what))
             .map(str::to_owned)
             .collect()
     }

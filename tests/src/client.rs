@@ -41,17 +41,29 @@ impl Client {
 
     /// Asks for a call, and returns its id.
     pub async fn place(&self, number: &str, body: Value) -> String {
-        let mut body = body;
-        body["phone_number"] = json!(number);
-        let response = self
-            .request(Method::POST, "/api/v2/calls")
-            .json(&body)
-            .send()
-            .await
-            .expect("an answer");
-        let (status, body) = read(response).await;
+        let (status, body) = self.try_place(number, body).await;
         assert_eq!(status, 202, "{body}");
         body["call_id"].as_str().expect("a call_id").to_owned()
+    }
+
+    /// Asks for a call that may be refused: the status and the body.
+    pub async fn try_place(&self, number: &str, body: Value) -> (u16, Value) {
+        let mut body = body;
+        body["phone_number"] = json!(number);
+        let request = self.request(Method::POST, "/api/v2/calls").json(&body);
+        read(request.send().await.expect("an answer")).await
+    }
+
+    /// What the call's timeline says happened, in order.
+    pub async fn events(&self, id: &str) -> Vec<String> {
+        let request = self.request(Method::GET, &format!("/api/v2/calls/{id}/events"));
+        let (status, body) = read(request.send().await.expect("an answer")).await;
+        assert_eq!(status, 200, "{body}");
+        let events = body["events"].as_array().expect("events").iter();
+        events
+            .filter_map(|event| event["event"].as_str())
+            .map(str::to_owned)
+            .collect()
     }
 
     /// The call as it is now.

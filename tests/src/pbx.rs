@@ -64,6 +64,22 @@ impl Pbx {
         }
     }
 
+    /// How often we hung the phone at `number` up that had answered, by the callee's own count; none on the simulator.
+    #[must_use]
+    pub fn byes_to(&self, number: &str) -> usize {
+        match self {
+            Self::Simulator { .. } => 0,
+            Self::Asterisk(asterisk) => {
+                let to = format!("sip:{number}@");
+                asterisk
+                    .byes()
+                    .iter()
+                    .filter(|line| line.contains(&to))
+                    .count()
+            }
+        }
+    }
+
     /// The channels whose ids are among `ids`.
     pub async fn channels_among(&self, ids: &[String]) -> Vec<String> {
         let (url, username, password) = self.ari();

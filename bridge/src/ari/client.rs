@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::origination::{ChannelOwner, CreateReply, DialReply};
-use domain::{CallId, CallRequest, DialplanTarget};
+use domain::{CallId, CallRequest, DialplanTarget, Media};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -237,6 +237,29 @@ impl AriClient {
             ("extension", target.extension.as_str()),
             ("priority", &priority),
         ];
+        let response = self
+            .send(request, Method::POST, &path, &query, NO_BODY)
+            .await?;
+        match response.status() {
+            status if status.is_success() => Ok(ChannelReply::Done),
+            StatusCode::NOT_FOUND => Ok(ChannelReply::Gone),
+            StatusCode::CONFLICT => Ok(ChannelReply::NotInStasis),
+            status => Err(AriError::Status {
+                request,
+                status: status.as_u16(),
+            }),
+        }
+    }
+
+    /// Plays to an answered channel; the playback bears the call's id.
+    ///
+    /// # Errors
+    /// [`AriError`] if it may be tried again.
+    pub async fn play(&self, id: CallId, media: &Media) -> Result<ChannelReply, AriError> {
+        let request = "POST /channels/{id}/play/{id}";
+        let path = format!("channels/{id}/play/{id}");
+        let uris: Vec<_> = media.uris().collect();
+        let query = [("media", &*uris.join(","))];
         let response = self
             .send(request, Method::POST, &path, &query, NO_BODY)
             .await?;

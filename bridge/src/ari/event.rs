@@ -9,12 +9,13 @@ use domain::{CallEvent, CallId, HangupCause, SipCode, Timestamp};
 use serde::Deserialize;
 
 /// The types of event that the bridge asks Asterisk for; the rest is cut at the source.
-pub const WANTED_TYPES: [&str; 5] = [
+pub const WANTED_TYPES: [&str; 6] = [
     "StasisStart",
     "Dial",
     "ChannelStateChange",
     "ChannelHangupRequest",
     "ChannelDestroyed",
+    "PlaybackFinished",
 ];
 
 /// What a text from the socket is.
@@ -65,6 +66,11 @@ pub enum ChannelEventKind {
     Rang,
     /// It was answered.
     Answered,
+    /// What was played to it is over: to its end, or not.
+    Played {
+        /// To its end.
+        whole: bool,
+    },
     /// It is about to be hung up, for this cause.
     HangupAnnounced(HangupCause),
     /// It is gone.
@@ -80,6 +86,7 @@ impl ChannelEventKind {
             Self::Progressed => Some(CallEvent::Progressed),
             Self::Rang => Some(CallEvent::Rang),
             Self::Answered => Some(CallEvent::Answered),
+            Self::Played { whole } => Some(CallEvent::Played { whole }),
             Self::Destroyed(cause, sip_code) => Some(CallEvent::Ended { cause, sip_code }),
         }
     }
@@ -99,6 +106,8 @@ struct Body<'a> {
     channel: Option<Channel<'a>>,
     #[serde(borrow)]
     peer: Option<Channel<'a>>,
+    #[serde(borrow)]
+    playback: Option<Channel<'a>>,
     #[serde(borrow)]
     dialstatus: Option<Cow<'a, str>>,
     cause: Option<u16>,
@@ -129,11 +138,12 @@ pub fn read(text: &str) -> Incoming {
     let Ok(body) = serde_json::from_str::<Body<'_>>(text) else {
         return Incoming::Ignored(Ignored::Malformed);
     };
-    // A dial is told of the channel being called, which is its peer.
-    let channel = if kind == "Dial" {
-        &body.peer
-    } else {
-        &body.channel
+    let channel = match kind {
+        // A dial is told of the channel being called, which is its peer.
+        "Dial" => &body.peer,
+        // A playback bears the id of its call.
+        "PlaybackFinished" => &body.playback,
+        _ => &body.channel,
     };
     let Some((channel, call_id)) = channel
         .as_ref()
@@ -145,9 +155,13 @@ pub fn read(text: &str) -> Incoming {
         "StasisStart" => Some(ChannelEventKind::StasisStarted),
         "Dial" => dial_status(body.dialstatus.as_deref().unwrap_or_default()),
         "ChannelStateChange" => channel_state(channel.state.as_deref().unwrap_or_default()),
-        "ChannelHangupRequest" => body
-            .cause
-            .map(|cause| ChannelEventKind::HangupAnnounced(HangupCause::from(cause))),
+        "PlaybackFinished" => Some(ChannelEventKind::Played {
+            whole: channel.state.as_deref() == Some("done"),
+        }),
+        // A callee who just hangs up gives no cause.
+        "ChannelHangupRequest" => Some(ChannelEventKind::HangupAnnounced(HangupCause::from(
+            body.cause.unwrap_or(0),
+        ))),
         "ChannelDestroyed" => Some(ChannelEventKind::Destroyed(
             HangupCause::from(body.cause.unwrap_or(0)),
             body.tech_cause.and_then(SipCode::new),

@@ -46,11 +46,18 @@ pub fn timestamp() -> String {
 
 /// An event of `kind` with its `channel` (or `peer`), and whatever else it has.
 pub fn event(kind: &str, app: &str, channel: &Channel, more: Value) -> Value {
-    let holder = if kind == "Dial" { "peer" } else { "channel" };
     let mut event = json!({
-        "type": kind, "timestamp": timestamp(), holder: channel.json(),
+        "type": kind, "timestamp": timestamp(),
         "asterisk_id": "02:00:00:00:00:01", "application": app
     });
+    let holder = match kind {
+        "Dial" => Some("peer"),
+        "PlaybackStarted" | "PlaybackFinished" => None,
+        _ => Some("channel"),
+    };
+    if let Some(holder) = holder {
+        event[holder] = channel.json();
+    }
     if let (Value::Object(event), Value::Object(more)) = (&mut event, more) {
         event.extend(more);
     }

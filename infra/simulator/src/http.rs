@@ -35,6 +35,7 @@ pub fn router(switch: Arc<Switch>, credentials: Credentials) -> Router {
         .route("/channels/{id}", delete(hang_up).get(show))
         .route("/channels/{id}/dial", post(dial))
         .route("/channels/{id}/continue", post(go_on))
+        .route("/channels/{id}/play/{playback}", post(play))
         .with_state(switch);
     Router::new()
         .nest("/ari", routes)
@@ -222,6 +223,18 @@ async fn dial(State(switch): Ari, Path(id): Path<String>, Query(query): Paramete
 async fn go_on(State(switch): Ari, Path(id): Path<String>, Query(query): Parameters) -> Response {
     let text = |name: &str| query.get(name).map(String::as_str).unwrap_or_default();
     done(switch.go_on(&id, text("context"), text("extension")))
+}
+
+async fn play(
+    State(switch): Ari,
+    Path((id, playback)): Path<(String, String)>,
+    Query(query): Parameters,
+) -> Response {
+    let media = query.get("media").map(String::as_str).unwrap_or_default();
+    match switch.start_playback(&id, &playback, media) {
+        Ok(shown) => (StatusCode::CREATED, Json(shown)).into_response(),
+        Err(refusal) => refusal.into_response(),
+    }
 }
 
 async fn hang_up(State(switch): Ari, Path(id): Path<String>) -> Response {

@@ -19,6 +19,8 @@ const BACKLOG: usize = 10_000;
 const REMEMBERED_DIALS: usize = 100_000;
 /// How long the answered call stays in the IVR.
 const IVR_FOR: Duration = Duration::from_secs(2);
+/// How long each thing that is played lasts.
+const SOUND_FOR: Duration = Duration::from_millis(300);
 /// Between a create and its `StasisStart`.
 const STASIS_START_AFTER: Duration = Duration::from_millis(2);
 
@@ -373,6 +375,46 @@ impl Switch {
             }
         });
         Ok(())
+    }
+
+    /// Plays to a channel. Sounds whose name begins with `no-such` do not exist, and end a playback.
+    pub fn start_playback(
+        self: &Arc<Self>,
+        id: &str,
+        playback: &str,
+        media: &str,
+    ) -> Result<Value, Refusal> {
+        let inner = self.lock();
+        let entry = inner.channels.get(id).ok_or(Refusal::NotFound)?;
+        if !entry.in_stasis {
+            return Err(Refusal::NotInStasis);
+        }
+        let shown = |state: &str, uri: &str| json!({"id": playback, "media_uri": uri, "target_uri": format!("channel:{id}"), "language": "en", "state": state});
+        let uris: Vec<_> = media.split(',').collect();
+        let played = uris
+            .iter()
+            .take_while(|uri| !uri.starts_with("sound:no-such"))
+            .count();
+        let (state, last) = match uris.get(played) {
+            Some(uri) => ("failed", *uri),
+            None => ("done", uris[played - 1]),
+        };
+        let (queued, finished) = (shown("queued", uris[0]), shown(state, last));
+        let started = json!({"playback": shown("playing", uris[0])});
+        let over = entry.over.clone();
+        inner.emit(id, "PlaybackStarted", started);
+        drop(inner);
+        let lasting = SOUND_FOR.saturating_mul(u32::try_from(played).unwrap_or(u32::MAX));
+        let (switch, id) = (Arc::clone(self), id.to_owned());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = over.cancelled() => {}
+                () = tokio::time::sleep(lasting) => {
+                    switch.lock().emit(&id, "PlaybackFinished", json!({"playback": finished}));
+                }
+            }
+        });
+        Ok(queued)
     }
 
     pub fn hang_up(&self, id: &str) -> Result<(), Refusal> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
     BridgeId, Call, CallRequest, ClaimId, DialplanTarget, FailureReason, HangupCause, HangupOrigin,
-    Priority, SipCode, TimelineEntry, TimelineKind, Timestamp, Variables,
+    Media, Priority, SipCode, TimelineEntry, TimelineKind, Timestamp, Variables,
 };
 use uuid::Uuid;
 
@@ -56,6 +56,10 @@ pub fn encode(call: &Call, expires_at: Timestamp) -> Item {
         ("fingerprint", request.fingerprint.as_ref().map(text)),
     ];
     insert_present(&mut item, optional);
+    if let Some(media) = &request.media {
+        let uris = media.uris().map(text).collect();
+        item.insert("media".to_owned(), AttributeValue::L(uris));
+    }
     let variables = request.variables.get();
     if !variables.is_empty() {
         let map = variables
@@ -132,6 +136,7 @@ pub fn decode(item: &Item) -> Result<Call, StoreError> {
                 priority: Priority::try_from(read.number::<i64>("priority")?)
                     .map_err(|_| malformed("priority"))?,
             },
+            media: read.media()?,
             dial_timeout: Duration::from_millis(read.number("dial_timeout_ms")?),
             max_duration: read
                 .optional_number("max_duration_ms")?
@@ -187,6 +192,7 @@ const fn hangup_name(origin: HangupOrigin) -> &'static str {
         HangupOrigin::Client => "client",
         HangupOrigin::Deadline => "deadline",
         HangupOrigin::UnconfirmedDial => "unconfirmed_dial",
+        HangupOrigin::MediaOver => "media_over",
     }
 }
 
@@ -195,6 +201,7 @@ fn hangup_origin(name: &str) -> Option<HangupOrigin> {
         HangupOrigin::Client,
         HangupOrigin::Deadline,
         HangupOrigin::UnconfirmedDial,
+        HangupOrigin::MediaOver,
     ]
     .into_iter()
     .find(|origin| hangup_name(*origin) == name)
@@ -244,6 +251,17 @@ impl<'a> Read<'a> {
 
     fn time(&self, name: &'static str) -> Result<Timestamp, StoreError> {
         Ok(Timestamp::from_millis(self.number(name)?))
+    }
+
+    fn media(&self) -> Result<Option<Media>, StoreError> {
+        let Some(value) = self.0.get("media") else {
+            return Ok(None);
+        };
+        let list = value.as_l().map_err(|_| malformed("media"))?;
+        let uris: Option<Vec<_>> = list.iter().map(|uri| uri.as_s().ok()).collect();
+        uris.and_then(|uris| Media::new(&uris).ok())
+            .map(Some)
+            .ok_or(malformed("media"))
     }
 
     fn variables(&self) -> Result<Variables, StoreError> {
@@ -301,6 +319,7 @@ mod tests {
                 extension: "s".parse().unwrap(),
                 priority: Priority::try_from(1).unwrap(),
             },
+            media: Some(Media::new(&["sound:hello-world", "digits:42"]).unwrap()),
             dial_timeout: Duration::from_secs(30),
             max_duration: Some(Duration::from_secs(90)),
             variables: Variables::new(BTreeMap::from([("NAME".to_owned(), "Zoë".to_owned())]))

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     BridgeId, CallId, CallerId, ClaimId, DialplanTarget, Endpoint, FailureReason, HangupCause,
-    HangupOrigin, PhoneNumber, SipCode, Timestamp, Variables,
+    HangupOrigin, Media, PhoneNumber, SipCode, Timestamp, Variables,
 };
 
 /// Where a call stands: `pending → dialing → ringing → answered → completed`, and from any
@@ -117,8 +117,10 @@ pub struct CallRequest {
     pub phone_number: PhoneNumber,
     /// What Asterisk dials to reach that number.
     pub endpoint: Endpoint,
-    /// Where the call goes on when it is answered.
+    /// Where the call goes on when it is answered, unless it has `media`.
     pub target: DialplanTarget,
+    /// What is played instead when it is answered; then it is hung up.
+    pub media: Option<Media>,
     /// How long it may ring.
     pub dial_timeout: Duration,
     /// How long it may last once it is answered, if the client says so.
@@ -162,6 +164,8 @@ pub enum TimelineKind {
     Ringing,
     /// The callee answered.
     Answered,
+    /// What was to be played has been, or could not be.
+    Played,
     /// We asked Asterisk to hang up.
     HangupRequested,
     /// It is over.
@@ -170,12 +174,13 @@ pub enum TimelineKind {
 
 impl TimelineKind {
     /// All kinds; also the most entries that a timeline can have.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Created,
         Self::Dialing,
         Self::Progress,
         Self::Ringing,
         Self::Answered,
+        Self::Played,
         Self::HangupRequested,
         Self::Ended,
     ];
@@ -189,6 +194,7 @@ impl TimelineKind {
             Self::Progress => "progress",
             Self::Ringing => "ringing",
             Self::Answered => "answered",
+            Self::Played => "played",
             Self::HangupRequested => "hangup_requested",
             Self::Ended => "ended",
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CallId, CallRequest, DialplanTarget, Priority, Timestamp, Variables};
+use crate::{CallId, CallRequest, DialplanTarget, Media, Priority, Timestamp, Variables};
 
 /// A message between the functions and the bridges.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +96,8 @@ struct DialV1 {
     priority: u32,
     dial_timeout_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    media: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
     max_duration_ms: Option<u64>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     variables: BTreeMap<String, String>,
@@ -121,6 +123,10 @@ impl QueueMessage {
             context: request.target.context.to_string(),
             extension: request.target.extension.to_string(),
             priority: request.target.priority.get(),
+            media: request
+                .media
+                .as_ref()
+                .map(|media| media.uris().map(str::to_owned).collect()),
             dial_timeout_ms: millis(request.dial_timeout),
             max_duration_ms: request.max_duration.map(millis),
             variables: request.variables.get().clone(),
@@ -149,6 +155,10 @@ impl QueueMessage {
                 extension: field("extension", wire.extension.parse())?,
                 priority: field("priority", Priority::try_from(i64::from(wire.priority)))?,
             },
+            media: wire
+                .media
+                .map(|uris| field("media", Media::new(&uris)))
+                .transpose()?,
             dial_timeout: Duration::from_millis(wire.dial_timeout_ms),
             max_duration: wire.max_duration_ms.map(Duration::from_millis),
             variables: field("variables", Variables::new(wire.variables))?,
@@ -184,7 +194,7 @@ mod tests {
 
     const MESSAGE: &str = r#"{"type":"dial.v1","call_id":"3f2b8c1e-0000-4000-8000-000000000001",
         "phone_number":"+15550000200","endpoint":"PJSIP/15550000200@trunk","context":"outbound-ivr",
-        "extension":"s","priority":1,"dial_timeout_ms":30000,"caller_id":"100","max_duration_ms":5000,"variables":{"NAME":"Zoë"},"created_at_ms":1,
+        "extension":"s","priority":1,"media":["sound:hello-world","digits:42"],"dial_timeout_ms":30000,"caller_id":"100","max_duration_ms":5000,"variables":{"NAME":"Zoë"},"created_at_ms":1,
         "dial_before_ms":2,"request_id":"r","added_later":{"x":[1]}}"#;
 
     #[test]
@@ -215,6 +225,7 @@ mod tests {
             ("outbound-ivr", "a,b"),
             ("PJSIP/15550000200@trunk", "PJSIP/1&PJSIP/secret"),
             ("\"priority\":1", "\"priority\":0"),
+            ("sound:hello-world", "sound:/etc/secret"),
             ("3f2b8c1e", "zzzzzzzz"),
         ] {
             let error = QueueMessage::decode(&MESSAGE.replace(from, to)).unwrap_err();

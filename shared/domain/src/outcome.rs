@@ -37,11 +37,13 @@ pub enum FailureReason {
     EndedUnanswered,
     /// It lasted past its deadline before it was answered.
     DeadlineExceeded,
+    /// The callee answered, and `media` could not be played to its end. The call is `completed` all the same.
+    MediaFailed,
 }
 
 impl FailureReason {
     /// All reasons.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NotQueued,
         Self::Expired,
         Self::EndpointUnavailable,
@@ -56,6 +58,7 @@ impl FailureReason {
         Self::NoRoute,
         Self::EndedUnanswered,
         Self::DeadlineExceeded,
+        Self::MediaFailed,
     ];
 
     /// The name in the API and in the record.
@@ -76,6 +79,7 @@ impl FailureReason {
             Self::NoRoute => "no_route",
             Self::EndedUnanswered => "ended_unanswered",
             Self::DeadlineExceeded => "deadline_exceeded",
+            Self::MediaFailed => "media_failed",
         }
     }
 }
@@ -133,7 +137,8 @@ pub fn final_status(facts: Facts) -> (CallStatus, Option<FailureReason>) {
         Some(HangupOrigin::UnconfirmedDial) if !facts.alerted => {
             return (CallStatus::Failed, Some(Why::OutcomeUnknown));
         }
-        Some(HangupOrigin::UnconfirmedDial) | None => {}
+        // Media are played to answered calls only.
+        Some(HangupOrigin::UnconfirmedDial | HangupOrigin::MediaOver) | None => {}
     }
     let reason = match facts.cause {
         Cause::UserBusy => return (CallStatus::Busy, None),

@@ -24,6 +24,11 @@ pub enum CallEvent {
     Rang,
     /// The callee answered: `Dial` with `ANSWER`, or the channel's state `Up`.
     Answered,
+    /// The call's `media` have been played, or could not be.
+    Played {
+        /// Whether they were played to their end.
+        whole: bool,
+    },
     /// One of us asked Asterisk to hang up.
     HangupRequested(HangupOrigin),
     /// The channel is gone: `ChannelDestroyed`.
@@ -46,6 +51,8 @@ pub enum HangupOrigin {
     Deadline,
     /// A dial whose answer was lost and that no event confirmed.
     UnconfirmedDial,
+    /// There is nothing more to play.
+    MediaOver,
 }
 
 /// When something happened.
@@ -75,6 +82,10 @@ pub enum Effect {
     None,
     /// Send the answered channel on into the dialplan.
     Continue,
+    /// Play its `media` to the answered channel.
+    Play,
+    /// Hang up: there is nothing more to play.
+    HangUp,
     /// Stop following: the call is over.
     Forget,
 }
@@ -128,14 +139,19 @@ impl Call {
                 let mut call = self.moved(Answered, TimelineKind::Answered, at);
                 call.answered_at = Some(self.not_before_last(at.now));
                 // One that is being hung up goes nowhere any more.
-                let effect = if self.hangup.is_none() {
-                    Effect::Continue
-                } else {
-                    Effect::None
+                let effect = match (self.hangup, &self.request.media) {
+                    (Some(_), _) => Effect::None,
+                    (None, Some(_)) => Effect::Play,
+                    (None, None) => Effect::Continue,
                 };
                 Some((call, effect))
             }
 
+            (Answered, CallEvent::Played { whole }) if self.plays() => {
+                let mut call = self.moved(Answered, TimelineKind::Played, at);
+                call.failure_reason = (!whole).then_some(FailureReason::MediaFailed);
+                Some((call, Effect::HangUp))
+            }
             (Dialing | Ringing | Answered, CallEvent::HangupRequested(origin)) => {
                 if self.hangup.is_some() {
                     return None;
@@ -153,7 +169,7 @@ impl Call {
                     cause: *cause,
                 });
                 let mut call = self.ended(status, at);
-                call.failure_reason = reason;
+                call.failure_reason = reason.or(self.failure_reason);
                 call.hangup_cause = Some(*cause);
                 call.sip_code = *sip_code;
                 Some((call, Effect::Forget))
@@ -176,8 +192,8 @@ impl Call {
                 | CallEvent::Answered
                 | CallEvent::Ended { .. },
             )
-            // A second claim, and signals of what is known.
-            | (_, CallEvent::Claimed { .. })
+            // A second claim, what is played to nobody, and signals of what is known.
+            | (_, CallEvent::Claimed { .. } | CallEvent::Played { .. })
             | (Dialing | Ringing | Answered, CallEvent::Progressed)
             | (Ringing | Answered, CallEvent::Rang)
             | (Answered, CallEvent::Answered)
@@ -191,6 +207,12 @@ impl Call {
                 _,
             ) => None,
         }
+    }
+
+    /// Whether something is being played to the callee.
+    fn plays(&self) -> bool {
+        let played = |entry: &TimelineEntry| entry.kind == TimelineKind::Played;
+        self.request.media.is_some() && self.hangup.is_none() && !self.timeline.iter().any(played)
     }
 
     fn ended(&self, status: CallStatus, at: When) -> Self {
@@ -228,7 +250,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{CallRequest, DialplanTarget, Priority, Variables};
+    use crate::{CallRequest, DialplanTarget, Media, Priority, Variables};
 
     pub fn pending() -> Call {
         Call::new(CallRequest {
@@ -240,6 +262,7 @@ mod tests {
                 extension: "s".parse().unwrap(),
                 priority: Priority::try_from(1).unwrap(),
             },
+            media: None,
             dial_timeout: Duration::from_secs(30),
             max_duration: None,
             variables: Variables::default(),
@@ -300,6 +323,40 @@ mod tests {
     }
 
     #[test]
+    fn a_call_with_media_is_played_to_and_hung_up() {
+        let mut call = pending();
+        call.request.media = Some(Media::new(&["sound:hello-world"]).unwrap());
+        let mut effects = Vec::new();
+        for event in [
+            claimed(),
+            CallEvent::Played { whole: true },
+            CallEvent::Answered,
+            CallEvent::Played { whole: false },
+            CallEvent::Played { whole: true },
+            CallEvent::HangupRequested(HangupOrigin::MediaOver),
+            ended(16),
+        ] {
+            let next = call.next(&event, When::ours(Timestamp::from_millis(2_000)));
+            effects.push(next.as_ref().map(|(_, effect)| *effect));
+            call = next.map_or(call, |(call, _)| call);
+        }
+        let expected = [
+            Some(Effect::None),
+            None,
+            Some(Effect::Play),
+            Some(Effect::HangUp),
+            None,
+            Some(Effect::None),
+            Some(Effect::Forget),
+        ];
+        assert_eq!(effects, expected);
+        assert_eq!(
+            (call.status, call.failure_reason),
+            (CallStatus::Completed, Some(FailureReason::MediaFailed))
+        );
+    }
+
+    #[test]
     fn early_media_counts_as_alerting_but_not_as_ringing() {
         let (call, _) = play(&[claimed(), CallEvent::Progressed]);
         assert_eq!((call.status, call.ringing_at), (CallStatus::Dialing, None));
@@ -355,10 +412,12 @@ mod tests {
             Just(CallEvent::Progressed),
             Just(CallEvent::Rang),
             Just(CallEvent::Answered),
+            any::<bool>().prop_map(|whole| CallEvent::Played { whole }),
             prop_oneof![
                 Just(HangupOrigin::Client),
                 Just(HangupOrigin::Deadline),
-                Just(HangupOrigin::UnconfirmedDial)
+                Just(HangupOrigin::UnconfirmedDial),
+                Just(HangupOrigin::MediaOver)
             ]
             .prop_map(CallEvent::HangupRequested),
             (any::<u16>(), proptest::option::of(100u16..700)).prop_map(|(cause, sip)| {
@@ -367,7 +426,10 @@ mod tests {
                     sip_code: sip.and_then(SipCode::new),
                 }
             }),
-            proptest::sample::select(FailureReason::ALL.to_vec()).prop_map(CallEvent::Failed),
+            proptest::sample::select(FailureReason::ALL.to_vec())
+                .prop_filter("only of what was played", |reason| *reason
+                    != FailureReason::MediaFailed)
+                .prop_map(CallEvent::Failed),
         ]
     }
 
@@ -391,9 +453,11 @@ mod tests {
 
         #[test]
         fn no_order_of_events_breaks_a_call(
-            events in proptest::collection::vec((any_event(), -5_000i64..50_000), 0..24)
+            events in proptest::collection::vec((any_event(), -5_000i64..50_000), 0..24),
+            plays in any::<bool>(),
         ) {
             let mut call = pending();
+            call.request.media = plays.then(|| Media::new(&["tone:busy"]).unwrap());
             for (event, millis) in &events {
                 let at = When::ours(Timestamp::from_millis(*millis));
                 let Some((next, effect)) = call.next(event, at) else { continue };
@@ -403,7 +467,8 @@ mod tests {
                 prop_assert_eq!(next.sequence, call.sequence + 1);
                 prop_assert_eq!(&next.request, &call.request);
                 prop_assert_eq!(effect == Effect::Forget, next.status.is_terminal());
-                prop_assert_eq!(effect == Effect::Continue, next.status == CallStatus::Answered
+                let goes_on = if plays { Effect::Play } else { Effect::Continue };
+                prop_assert_eq!(effect == goes_on, next.status == CallStatus::Answered
                     && call.status != CallStatus::Answered && call.hangup.is_none());
                 prop_assert!(next.next(event, at).is_none(), "a duplicate was not ignored");
 
@@ -414,7 +479,8 @@ mod tests {
                 prop_assert_eq!(kinds.len(), next.timeline.len(), "a kind twice in the timeline");
 
                 prop_assert_eq!(next.status.is_terminal(), next.ended_at.is_some());
-                prop_assert_eq!(next.status == CallStatus::Failed, next.failure_reason.is_some());
+                prop_assert_eq!(next.status == CallStatus::Failed, next.failure_reason.is_some()
+                    && next.failure_reason != Some(FailureReason::MediaFailed));
                 prop_assert!(next.status != CallStatus::Completed || next.answered_at.is_some());
                 prop_assert!(next.status != CallStatus::NoAnswer || next.alerted_at.is_some());
                 prop_assert_eq!(next.owner.is_some(), next.dialed_at.is_some());

@@ -12,6 +12,7 @@ mod hangup;
 mod lambda;
 mod load;
 mod local_run;
+mod media;
 mod once;
 mod requests;
 mod users;
@@ -57,6 +58,14 @@ impl Suite {
         let simulator = Ok(Arc::clone(&self.simulator));
         self.add_on(format!("simulator::{name}"), simulator, scenario.clone());
         self.add_on(format!("asterisk::{name}"), self.asterisk.clone(), scenario);
+    }
+
+    /// A test that only a real Asterisk can pass.
+    fn add_asterisk<F>(&mut self, name: &str, test: fn(Arc<Pbx>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.add_on(format!("asterisk::{name}"), self.asterisk.clone(), test);
     }
 
     fn add_on<F, T>(&mut self, name: String, pbx: Result<Arc<Pbx>, String>, test: T)
@@ -106,6 +115,7 @@ fn main() -> ExitCode {
     events::add(&mut suite);
     hangup::add(&mut suite);
     requests::add(&mut suite);
+    media::add(&mut suite);
     load::add(&mut suite);
     contract::add(&mut suite);
     users::add(&mut suite);

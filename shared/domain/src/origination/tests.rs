@@ -17,6 +17,7 @@ fn request() -> CallRequest {
             priority: Priority::try_from(1).unwrap(),
         },
         dial_timeout: Duration::from_secs(30),
+        media: None,
         max_duration: None,
         variables: Variables::default(),
         caller_id: None,
