@@ -12,10 +12,11 @@ use cloud::{CallQueue, CallStore, ControlQueues, UserStore};
 use lambda_http::Error;
 
 use crate::control::ControlState;
+use crate::cursor::Cursors;
 use crate::jwt::Jwt;
 use crate::originate::OriginateState;
 use crate::router;
-use crate::settings::{CallDefaults, JwtSettings, read_rate_limit};
+use crate::settings::{CallDefaults, JwtSettings, read_rate_limit, read_retention};
 use crate::status::StatusState;
 use crate::token::TokenState;
 
@@ -74,15 +75,18 @@ pub async fn run_originate() -> Result<ExitCode, Error> {
 pub async fn run_status() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let jwt = JwtSettings::read(reader);
+        let retention = read_retention(reader);
         let table = reader.required::<String>("CALLS_TABLE");
-        Some((jwt?, table?))
+        Some((jwt?, retention, table?))
     };
-    let Some((jwt, table)) = configure(read) else {
+    let Some((jwt, retention, table)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::load(Patience::FUNCTION).await;
     let state = StatusState {
         calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
+        retention,
+        cursors: Arc::new(Cursors::new(&jwt)),
         jwt: Arc::new(Jwt::new(&jwt)),
     };
     serve(router::status(state)).await

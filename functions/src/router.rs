@@ -5,6 +5,7 @@ use axum::routing::{get, post};
 use axum::{Router, middleware};
 
 use crate::control::{self, ControlState};
+use crate::list;
 use crate::originate::{self, OriginateState};
 use crate::payload::MAX_BODY;
 use crate::problem::Problem;
@@ -43,6 +44,7 @@ pub fn status(state: StatusState) -> Router {
     let routes = Router::new()
         .route("/status/{call_id}", get(status::read_call))
         .route("/interaction/{call_id}/status", get(status::read_call))
+        .route("/calls", get(list::list_calls))
         .route("/calls/{call_id}", get(status::read_call))
         .route("/calls/{call_id}/events", get(status::read_events))
         .with_state(state);

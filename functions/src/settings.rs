@@ -93,6 +93,11 @@ pub fn read_rate_limit(reader: &mut Reader<'_>) -> RateLimit {
     }
 }
 
+/// Reads `RETENTION_DAYS`: how long calls are remembered.
+pub fn read_retention(reader: &mut Reader<'_>) -> Duration {
+    Duration::from_hours(24 * reader.number("RETENTION_DAYS", 90, 1, 3_650))
+}
+
 /// What a call gets that its request does not say.
 #[derive(Clone, Debug)]
 pub struct CallDefaults {
@@ -139,7 +144,6 @@ impl CallDefaults {
             *QUEUE_TIMEOUT_MS.start(),
             *QUEUE_TIMEOUT_MS.end(),
         );
-        let retention_days = reader.number("RETENTION_DAYS", 90, 1, 3_650);
         Some(Self {
             dial_endpoint: dial_endpoint?,
             target: DialplanTarget {
@@ -152,7 +156,7 @@ impl CallDefaults {
             dial_timeout: Duration::from_millis(dial_timeout),
             caller_id,
             queue_timeout: Duration::from_millis(queue_timeout),
-            retention: Duration::from_secs(retention_days * 24 * 3600),
+            retention: read_retention(reader),
         })
     }
 }

@@ -2,6 +2,7 @@
 //! timeline `/calls/{call_id}/events`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -12,6 +13,7 @@ use domain::{Call, CallId};
 
 use crate::access::MayRead;
 use crate::call_view::{CallView, TimelineView};
+use crate::cursor::Cursors;
 use crate::jwt::Jwt;
 use crate::problem::Problem;
 
@@ -20,6 +22,10 @@ use crate::problem::Problem;
 pub struct StatusState {
     /// The table of calls.
     pub calls: CallStore,
+    /// How long calls are remembered.
+    pub retention: Duration,
+    /// Signs cursors.
+    pub cursors: Arc<Cursors>,
     /// Checks tokens.
     pub jwt: Arc<Jwt>,
 }
@@ -30,7 +36,8 @@ impl FromRef<StatusState> for Arc<Jwt> {
     }
 }
 
-type Fresh<T> = ([(HeaderName, HeaderValue); 1], T);
+/// An answer that is true now and may not be later.
+pub type Fresh<T> = ([(HeaderName, HeaderValue); 1], T);
 
 /// Handles a request for a call's status.
 ///
@@ -58,7 +65,8 @@ pub async fn read_events(
     Ok(fresh(TimelineView::from(&call)))
 }
 
-fn fresh<T>(body: T) -> Fresh<Json<T>> {
+/// Keeps an answer out of caches.
+pub fn fresh<T>(body: T) -> Fresh<Json<T>> {
     let no_store = (header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     ([no_store], Json(body))
 }
@@ -76,12 +84,16 @@ async fn find(
         Ok(None) => Err(Problem::call_not_found()),
         Err(error) => {
             tracing::error!(%call_id, error = %error::chain(&error), "the call could not be read");
-            Err(match error {
-                StoreError::Unavailable { .. } => {
-                    Problem::unavailable("the call cannot be read now")
-                }
-                StoreError::Malformed { .. } => Problem::internal(),
-            })
+            Err(unread(&error))
         }
+    }
+}
+
+/// What is told of calls that cannot be read.
+#[must_use]
+pub fn unread(error: &StoreError) -> Problem {
+    match error {
+        StoreError::Unavailable { .. } => Problem::unavailable("calls cannot be read now"),
+        StoreError::Malformed { .. } => Problem::internal(),
     }
 }

@@ -11,6 +11,7 @@ use cloud::aws::{Clients, Patience};
 use cloud::rate_limit::RateLimit;
 use cloud::settings::Reader;
 use cloud::{CallQueue, CallStore, UserStore};
+use functions::cursor::Cursors;
 use functions::jwt::{Jwt, Scope};
 use functions::router;
 use functions::settings::{CallDefaults, JwtSettings};
@@ -180,6 +181,7 @@ impl World {
             calls_queue_url: self.embedded.calls_queue_url.clone(),
             control_queue_url_prefix: self.embedded.control_queue_url_prefix.clone(),
             calls,
+            cursors: Arc::new(Cursors::new(&jwt_settings(SECRET_KEY))),
             jwt: Arc::new(jwt),
             token_limit,
         };
@@ -256,8 +258,11 @@ impl World {
 /// Tokens signed with `key`.
 #[must_use]
 pub fn jwt(key: &str) -> Jwt {
-    let source = source(&[("SECRET_KEY", key)]);
-    Jwt::new(&read_settings(&source, JwtSettings::read))
+    Jwt::new(&jwt_settings(key))
+}
+
+fn jwt_settings(key: &str) -> JwtSettings {
+    read_settings(&source(&[("SECRET_KEY", key)]), JwtSettings::read)
 }
 
 static NUMBERS: AtomicU32 = AtomicU32::new(0);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use cloud::aws::{Clients, Patience};
+use cloud::tables::TableDefinition;
 use cloud::{StoreError, tables};
 use domain::BridgeId;
 use dynoxide::Database;
@@ -105,9 +106,14 @@ impl Embedded {
 
     async fn set_up(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let clients = self.clients(Patience::FUNCTION).await;
-        tables::create_if_missing(&clients.dynamodb, CALLS_TABLE, tables::CALLS_KEY).await?;
-        tables::create_if_missing(&clients.dynamodb, USERS_TABLE, tables::USERS_KEY).await?;
-        tables::create_if_missing(&clients.dynamodb, STATE_TABLE, tables::STATE_KEY).await?;
+        for (name, key, indexes) in [
+            (CALLS_TABLE, tables::CALLS_KEY, &tables::CALLS_INDEXES[..]),
+            (USERS_TABLE, tables::USERS_KEY, &[]),
+            (STATE_TABLE, tables::STATE_KEY, &[]),
+        ] {
+            let table = TableDefinition { name, key, indexes };
+            tables::create_if_missing(&clients.dynamodb, table).await?;
+        }
         let missing = || StoreError::Malformed {
             what: "queue",
             field: "QueueUrl",

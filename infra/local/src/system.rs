@@ -17,6 +17,7 @@ use cloud::users::Changed;
 use cloud::{CallQueue, CallStore, ControlQueues, Secret, StoreError, UserStore, clock, password};
 use domain::QueueMessage;
 use functions::control::ControlState;
+use functions::cursor::Cursors;
 use functions::jwt::{Jwt, Scope};
 use functions::originate::OriginateState;
 use functions::router;
@@ -155,6 +156,7 @@ impl System {
         let clients = embedded.clients(Patience::FUNCTION).await;
         let users =
             (!disable_db).then(|| UserStore::new(clients.dynamodb.clone(), USERS_TABLE.to_owned()));
+        let cursors = Arc::new(Cursors::new(&jwt));
         let jwt = Arc::new(Jwt::new(&jwt));
         let entry = match &users {
             Some(users) => make_demo_user(users, demo_password).await?,
@@ -175,6 +177,7 @@ impl System {
             calls_queue_url: embedded.calls_queue_url.clone(),
             control_queue_url_prefix: embedded.control_queue_url_prefix.clone(),
             calls,
+            cursors,
             jwt,
             token_limit,
         };
@@ -238,6 +241,8 @@ pub struct Api {
     pub control_queue_url_prefix: String,
     /// What a request may leave out.
     pub calls: CallDefaults,
+    /// Cursors.
+    pub cursors: Arc<Cursors>,
     /// Tokens.
     pub jwt: Arc<Jwt>,
     /// How many of them a client may ask for.
@@ -255,6 +260,7 @@ impl Api {
             self.token_limit,
         );
         let calls = CallStore::new(dynamodb, self.calls_table);
+        let retention = self.calls.retention;
         let originate = OriginateState {
             calls: calls.clone(),
             queue: CallQueue::new(self.clients.sqs.clone(), self.calls_queue_url),
@@ -271,6 +277,8 @@ impl Api {
             .merge(router::control(control))
             .merge(router::status(StatusState {
                 calls,
+                retention,
+                cursors: self.cursors,
                 jwt: self.jwt,
             }))
     }

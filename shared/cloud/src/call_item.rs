@@ -15,7 +15,7 @@ use domain::{
 };
 use uuid::Uuid;
 
-use crate::StoreError;
+use crate::{StoreError, tables};
 
 /// An item of a table.
 pub type Item = HashMap<String, AttributeValue>;
@@ -26,8 +26,8 @@ pub fn encode(call: &Call, expires_at: Timestamp) -> Item {
     let request = &call.request;
     let mut item = encode_progress(call);
     item.extend([
-        ("call_id".to_owned(), text(&request.id)),
-        ("phone_number".to_owned(), text(&request.phone_number)),
+        (tables::CALLS_KEY.to_owned(), text(&request.id)),
+        (tables::NUMBER_KEY.to_owned(), text(&request.phone_number)),
         ("endpoint".to_owned(), text(&request.endpoint)),
         ("context".to_owned(), text(&request.target.context)),
         ("extension".to_owned(), text(&request.target.extension)),
@@ -39,7 +39,11 @@ pub fn encode(call: &Call, expires_at: Timestamp) -> Item {
             "dial_timeout_ms".to_owned(),
             number(&request.dial_timeout.as_millis()),
         ),
-        ("created_at".to_owned(), time(request.created_at)),
+        (tables::CREATED_AT.to_owned(), time(request.created_at)),
+        (
+            tables::DAY_KEY.to_owned(),
+            AttributeValue::S(request.created_at.day()),
+        ),
         ("dial_before".to_owned(), time(request.dial_before)),
         ("request_id".to_owned(), text(&request.request_id)),
         // DynamoDB's TTL counts seconds.

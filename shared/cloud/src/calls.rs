@@ -68,6 +68,14 @@ impl CallStore {
         Self { client, table }
     }
 
+    pub(crate) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn table(&self) -> &str {
+        &self.table
+    }
+
     /// Records a new call, to be forgotten after `expires_at`.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ pub mod calls;
 pub mod clock;
 pub mod control;
 pub mod error;
+pub mod listing;
 pub mod password;
 pub mod queue;
 pub mod rate_limit;

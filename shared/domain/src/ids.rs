@@ -16,6 +16,12 @@ impl From<Uuid> for CallId {
     }
 }
 
+impl From<CallId> for Uuid {
+    fn from(CallId(id): CallId) -> Self {
+        id
+    }
+}
+
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_hyphenated().fmt(f)

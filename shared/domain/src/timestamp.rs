@@ -1,10 +1,12 @@
 //! Points in time, as numbers.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::format_description::BorrowedFormatItem;
+use time::format_description::well_known::Rfc3339;
 use time::macros::format_description;
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z.
@@ -18,6 +20,8 @@ const RFC_3339: &[BorrowedFormatItem<'_>] =
 const ASTERISK: &[BorrowedFormatItem<'_>] = format_description!(
     "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3][offset_hour sign:mandatory][offset_minute]"
 );
+
+const MILLIS_PER_DAY: i64 = 24 * 3600 * 1000;
 
 impl Timestamp {
     /// From milliseconds since the Unix epoch.
@@ -54,10 +58,47 @@ impl Timestamp {
         Self(self.0.saturating_add(millis))
     }
 
+    /// This long before, at least the beginning of time.
+    #[must_use]
+    pub fn minus(self, duration: Duration) -> Self {
+        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        Self(self.0.saturating_sub(millis))
+    }
+
+    /// The first moment of its day in UTC.
+    #[must_use]
+    pub const fn start_of_day(self) -> Self {
+        Self(self.0.saturating_sub(self.0.rem_euclid(MILLIS_PER_DAY)))
+    }
+
+    /// Its day in UTC, as in `2026-11-21`.
+    #[must_use]
+    pub fn day(self) -> String {
+        let text = self.to_string();
+        text.split('T').next().unwrap_or_default().to_owned()
+    }
+
     /// How long after `earlier` this is; zero if it is before.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// The text is not a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a time as in RFC 3339, such as 2026-11-21T09:30:00Z")]
+pub struct InvalidTimestamp;
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    /// Reads RFC 3339, with any offset; what is finer than a millisecond is cut off.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTimestamp)?;
+        i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000))
+            .map(Self)
+            .map_err(|_| InvalidTimestamp)
     }
 }
 
@@ -85,6 +126,19 @@ mod tests {
         let there = Timestamp::from_asterisk("2026-11-21T03:46:51.056+0130").unwrap();
         assert_eq!(at, there);
         assert_eq!(Timestamp::from_asterisk("yesterday"), None);
+    }
+
+    #[test]
+    fn it_reads_rfc_3339_and_knows_its_day() {
+        let at: Timestamp = "2026-11-21T00:30:00.123456+01:00".parse().unwrap();
+        assert_eq!(at.to_string(), "2026-11-20T23:30:00.123Z");
+        assert_eq!(at.day(), "2026-11-20");
+        let start = "2026-11-20T00:00:00Z".parse().unwrap();
+        assert_eq!(at.start_of_day(), start);
+        assert_eq!(start.start_of_day(), start);
+        for bad in ["", "2026-11-21", "now", "2026-11-21T09:30:00"] {
+            assert_eq!(bad.parse::<Timestamp>(), Err(InvalidTimestamp));
+        }
     }
 
     #[test]

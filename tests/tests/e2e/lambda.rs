@@ -107,7 +107,7 @@ async fn functions_in_turn(pbx: Arc<Pbx>) {
     );
     // A function has its own routes only.
     let answer = status
-        .invoke("POST", "/api/v2/calls", headers, request)
+        .invoke("POST", "/api/v2/token", headers, request)
         .await;
     assert_eq!(answer["statusCode"], 404, "{answer}");
 }

@@ -10,6 +10,7 @@ mod endings;
 mod events;
 mod hangup;
 mod lambda;
+mod listing;
 mod load;
 mod local_run;
 mod media;
@@ -116,6 +117,7 @@ fn main() -> ExitCode {
     hangup::add(&mut suite);
     requests::add(&mut suite);
     media::add(&mut suite);
+    listing::add(&mut suite);
     load::add(&mut suite);
     contract::add(&mut suite);
     users::add(&mut suite);

@@ -84,7 +84,7 @@ async fn heard(pbx: Arc<Pbx>) {
                 return (sources.len(), bytes);
             };
             // RTP version 2, payload type 0 (PCMU), behind a header of 12 bytes.
-            if length > 12 && packet[0] & 0xc0 == 0x80 && packet[1] & 0x7f == 0 {
+            if length > 12 && matches!(packet[0], 0x80..=0xbf) && matches!(packet[1], 0x00 | 0x80) {
                 sources.insert(packet[8..12].to_vec());
                 bytes += length - 12;
             }
