@@ -13,14 +13,14 @@ use cloud::calls::{Claim, PendingEnd, Saved};
 use cloud::queue::Receipt;
 use cloud::{CallQueue, CallStore, StoreError, clock, error};
 use domain::origination::{
-    Action, ChannelOwner, ClaimReply, Input, Inspection, Origination, RecordReply,
+    Action, ChannelOwner, ClaimReply, DialReply, Input, Inspection, Origination, RecordReply,
 };
 use domain::{
     Call, CallEvent, CallId, CallRequest, CallStatus, ClaimId, Effect, FailureReason, HangupCause,
     HangupOrigin, When,
 };
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -28,7 +28,7 @@ use uuid::Uuid;
 use crate::ari::client::ChannelReply;
 use crate::ari::{AriClient, ChannelEvent, ChannelEventKind};
 use crate::backoff::{Backoff, jittered};
-use crate::counters::Counters;
+use crate::metrics::Metrics;
 use crate::registry::{Mail, Registration};
 use crate::settings::{BridgeSettings, DEADLINE_GRACE, DIAL_CONFIRMATION_TIMEOUT};
 
@@ -45,7 +45,7 @@ pub struct Shared {
     /// Messages that are done with.
     pub done: mpsc::Sender<Receipt>,
     /// What is counted.
-    pub counters: Arc<Counters>,
+    pub metrics: Arc<Metrics>,
     /// Short tasks that outlive their call's task.
     pub errands: TaskTracker,
     /// The bridge stops: finish what is under way, leave live calls running.
@@ -88,6 +88,7 @@ pub struct CallTask {
     timer: Option<(Pin<Box<Sleep>>, Input)>,
     claimed: Option<Box<Call>>,
     live: Option<Live>,
+    received_at: Instant,
     /// The cause of the last `ChannelHangupRequest`.
     announced: Option<HangupCause>,
     _permit: OwnedSemaphorePermit,
@@ -97,6 +98,8 @@ pub struct CallTask {
 struct Live {
     call: Call,
     saved: u32,
+    /// When the first change came that is not written yet.
+    changed_at: Instant,
     write: Option<Later<(u32, Result<Saved, StoreError>)>>,
     write_backoff: Backoff,
     effect: Option<Later<EffectDone>>,
@@ -128,6 +131,7 @@ impl CallTask {
             timer: None,
             claimed: None,
             live: None,
+            received_at: Instant::now(),
             announced: None,
             _permit: permit,
         }
@@ -200,6 +204,9 @@ impl CallTask {
     }
 
     fn feed(&mut self, input: Input) {
+        if input == Input::DialReplied(DialReply::Dialled) {
+            self.shared.metrics.dialled(self.received_at.elapsed());
+        }
         self.actions.extend(self.protocol.step(input));
     }
 
@@ -304,7 +311,8 @@ impl CallTask {
                     }
                     (Input::DialReplied(ari.dial(id, timeout).await), None)
                 }));
-                self.shared.counters.dialled();
+                let waited = clock::now().since(self.request.created_at);
+                self.shared.metrics.dialling(waited);
             }
             Action::AwaitDialConfirmation => {
                 self.start_timer(DIAL_CONFIRMATION_TIMEOUT, Input::DialConfirmationTimedOut);
@@ -361,6 +369,7 @@ impl CallTask {
         tracing::info!(call_id = %self.id(), request_id = %call.request.request_id, "the call was claimed");
         self.live = Some(Live {
             saved: call.sequence,
+            changed_at: Instant::now(),
             call: *call,
             write: None,
             write_backoff: Backoff::new(Duration::from_millis(50), MAX_WRITE_DELAY),
@@ -379,6 +388,9 @@ impl CallTask {
         let Some((call, effect)) = live.call.next(event, at) else {
             return;
         };
+        if live.saved == live.call.sequence {
+            live.changed_at = Instant::now();
+        }
         live.call = call;
         self.write_back(Duration::ZERO);
         match effect {
@@ -408,6 +420,7 @@ impl CallTask {
         let Some(live) = &self.live else {
             return;
         };
+        self.shared.metrics.ended(live.call.status);
         tracing::info!(
             call_id = %self.id(),
             request_id = %live.call.request.request_id,
@@ -446,6 +459,9 @@ impl CallTask {
             Ok(Saved::Yes) => {
                 live.write_backoff.reset();
                 live.saved = sequence;
+                self.shared.metrics.stored(live.changed_at.elapsed());
+                // What came in meanwhile came after the write began.
+                live.changed_at = Instant::now();
                 self.write_back(Duration::ZERO);
             }
             Ok(Saved::Lost) => {
@@ -458,6 +474,7 @@ impl CallTask {
                 self.hang_up_on_an_errand();
             }
             Err(error) => {
+                self.shared.metrics.store_error();
                 tracing::warn!(call_id = %id, error = %error::chain(&error), "the call was not written");
                 let delay = live.write_backoff.next_delay();
                 self.write_back(delay);

@@ -9,7 +9,7 @@ use domain::ControlMessage;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::counters::Counters;
+use crate::metrics::Metrics;
 use crate::registry::Registry;
 
 /// How long a message stays away that could not be obeyed yet.
@@ -19,7 +19,7 @@ const INVISIBLE_FOR: Duration = Duration::from_secs(2);
 pub async fn run(
     queue: CallQueue,
     registry: Arc<Registry>,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
@@ -33,7 +33,7 @@ pub async fn run(
                 backoff.reset();
                 let done: Vec<_> = deliveries
                     .into_iter()
-                    .filter(|delivery| obey(&registry, &counters, delivery))
+                    .filter(|delivery| obey(&registry, &metrics, delivery))
                     .map(|delivery| delivery.receipt)
                     .collect();
                 if !done.is_empty()
@@ -54,12 +54,12 @@ pub async fn run(
 }
 
 /// Does what a message says; whether it is done with.
-fn obey(registry: &Registry, counters: &Counters, delivery: &Delivery) -> bool {
+fn obey(registry: &Registry, metrics: &Metrics, delivery: &Delivery) -> bool {
     match ControlMessage::decode(&delivery.body) {
         // One that is being claimed right now is asked again. One that is not ours is over.
         Ok(ControlMessage::HangUp(id)) => registry.hang_up(id) || !registry.contains(id),
         Err(error) => {
-            counters.bad_message();
+            metrics.bad_message();
             tracing::error!(error = %error::chain(&error), "a control message cannot be read");
             false
         }

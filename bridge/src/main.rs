@@ -2,11 +2,12 @@
 
 use std::process::ExitCode;
 
-use bridge::{Bridge, BridgeSettings};
+use bridge::{Bridge, BridgeSettings, monitor};
 use cloud::aws::{Clients, Patience};
 use cloud::settings::{EXIT_USAGE, Environment, Reader};
 use cloud::telemetry::{self, LogSettings};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -39,12 +40,20 @@ async fn run(settings: BridgeSettings) -> Result<bool, Box<dyn std::error::Error
     let mut interrupt = signal(SignalKind::interrupt())?;
     let bridge_id = settings.bridge_id.clone();
     let aws = Clients::load(Patience::BRIDGE).await;
+    let metrics_address = settings.metrics_address;
     let bridge = Bridge::start(settings, &aws)?;
+    let closing = CancellationToken::new();
+    if let Some(address) = metrics_address {
+        let address = monitor::serve(address, bridge.vitals(), closing.clone()).await?;
+        tracing::info!(%bridge_id, %address, "metrics are served");
+    }
     tracing::info!(%bridge_id, "the bridge has started");
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!(%bridge_id, live_calls = bridge.live_calls(), "the bridge is stopping");
-    Ok(bridge.stop().await)
+    let clean = bridge.stop().await;
+    closing.cancel();
+    Ok(clean)
 }

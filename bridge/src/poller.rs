@@ -106,7 +106,7 @@ impl Poller {
             Ok(message) => message,
             Err(error) => {
                 // Left alone: it comes back until the queue moves it to the dead-letter queue.
-                self.shared.counters.bad_message();
+                self.shared.metrics.bad_message();
                 tracing::error!(
                     error = %error::chain(&error),
                     receive_count = delivery.receive_count,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::aws::Clients;
-use cloud::{CallQueue, CallStore};
+use cloud::{CallQueue, CallStore, Heartbeats, clock};
 use domain::CallId;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -17,8 +17,9 @@ use crate::ari::client::AriError;
 use crate::ari::socket::EventSocket;
 use crate::call_task::{Shared, hang_up_surely};
 use crate::control;
-use crate::counters::{Counters, Counts};
 use crate::deleter;
+use crate::heart::Heart;
+use crate::metrics::{Counts, Metrics};
 use crate::pacer::Pacer;
 use crate::poller::Poller;
 use crate::registry::Registry;
@@ -26,6 +27,39 @@ use crate::settings::BridgeSettings;
 
 /// Channels that wait to be hung up because nobody dialled them.
 const ORPHANS: usize = 1024;
+
+/// A bridge could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The HTTP client could not be set up.
+    #[error(transparent)]
+    Ari(#[from] AriError),
+    /// The metrics could not be set up.
+    #[error("the metrics could not be set up")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// How a bridge is, for those who look at it from outside.
+#[derive(Clone)]
+pub struct Vitals {
+    metrics: Arc<Metrics>,
+    registry: Arc<Registry>,
+    up: watch::Receiver<bool>,
+}
+
+impl Vitals {
+    /// Whether events arrive, so that calls can be placed.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        *self.up.borrow()
+    }
+
+    /// The metrics in Prometheus' text format.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.metrics.text(self.registry.len(), self.is_up())
+    }
+}
 
 /// A bridge at work, in production, in the local run and in the tests.
 pub struct Bridge {
@@ -36,7 +70,7 @@ pub struct Bridge {
     deleter: JoinHandle<()>,
     shared: Option<Arc<Shared>>,
     registry: Arc<Registry>,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     up: watch::Receiver<bool>,
     shutdown_timeout: Duration,
 }
@@ -45,10 +79,11 @@ impl Bridge {
     /// Starts a bridge on the current runtime. It connects by itself, again and again.
     ///
     /// # Errors
-    /// If the HTTP client cannot be set up.
-    pub fn start(settings: BridgeSettings, aws: &Clients) -> Result<Self, AriError> {
+    /// If the HTTP client or the metrics cannot be set up.
+    pub fn start(settings: BridgeSettings, aws: &Clients) -> Result<Self, StartError> {
         let ari_settings = Arc::new(settings.ari.clone());
-        let ari = AriClient::new(Arc::clone(&ari_settings))?;
+        let metrics = Arc::new(Metrics::new(&settings.bridge_id)?);
+        let ari = AriClient::new(Arc::clone(&ari_settings), Arc::clone(&metrics))?;
         let queue = CallQueue::new(aws.sqs.clone(), settings.calls_queue_url.clone());
         let calls = CallStore::new(aws.dynamodb.clone(), settings.calls_table.clone());
         let stopping = CancellationToken::new();
@@ -56,7 +91,6 @@ impl Bridge {
         let tasks = TaskTracker::new();
         let errands = TaskTracker::new();
         let registry = Arc::new(Registry::default());
-        let counters = Arc::new(Counters::default());
         let (up_tx, up) = watch::channel(false);
         let (orphans_tx, orphans) = mpsc::channel(ORPHANS);
         let (done, done_rx) = mpsc::channel(deleter::BACKLOG);
@@ -66,19 +100,29 @@ impl Bridge {
             settings: ari_settings,
             ari: ari.clone(),
             registry: Arc::clone(&registry),
-            counters: Arc::clone(&counters),
+            metrics: Arc::clone(&metrics),
             orphans: orphans_tx,
             up: up_tx,
         };
         errands.spawn(socket.run(closing.clone()));
         errands.spawn(hang_up_orphans(ari.clone(), orphans));
 
+        let heart = Heart {
+            bridge_id: settings.bridge_id.clone(),
+            started_at: clock::now(),
+            heartbeats: Heartbeats::new(aws.dynamodb.clone(), settings.state_table.clone()),
+            ari: ari.clone(),
+            registry: Arc::clone(&registry),
+            metrics: Arc::clone(&metrics),
+            up: up.clone(),
+        };
+        errands.spawn(heart.run(closing.clone()));
         if let Some(url) = &settings.control_queue_url {
             let control = CallQueue::new(aws.sqs.clone(), url.clone());
             let obeying = control::run(
                 control,
                 Arc::clone(&registry),
-                Arc::clone(&counters),
+                Arc::clone(&metrics),
                 stopping.clone(),
             );
             errands.spawn(obeying);
@@ -93,7 +137,7 @@ impl Bridge {
             calls,
             queue,
             done,
-            counters: Arc::clone(&counters),
+            metrics: Arc::clone(&metrics),
             errands: errands.clone(),
             stopping: stopping.clone(),
         });
@@ -116,7 +160,7 @@ impl Bridge {
             deleter,
             shared: Some(shared),
             registry,
-            counters,
+            metrics,
             up,
             shutdown_timeout,
         })
@@ -140,6 +184,16 @@ impl Bridge {
         self.up.clone()
     }
 
+    /// How the bridge is, for those who look at it from outside.
+    #[must_use]
+    pub fn vitals(&self) -> Vitals {
+        Vitals {
+            metrics: Arc::clone(&self.metrics),
+            registry: Arc::clone(&self.registry),
+            up: self.up.clone(),
+        }
+    }
+
     /// How many calls are under way.
     #[must_use]
     pub fn live_calls(&self) -> usize {
@@ -155,7 +209,7 @@ impl Bridge {
     /// What has been counted so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.counters.read()
+        self.metrics.counts()
     }
 
     /// Stops: takes nothing new, finishes what is between create and dial, writes

@@ -1,5 +1,6 @@
 //! The bridge's configuration.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use base64::Engine;
@@ -105,6 +106,8 @@ pub struct BridgeSettings {
     pub ari: AriSettings,
     /// `CALLS_TABLE`
     pub calls_table: String,
+    /// `STATE_TABLE`: for heartbeats.
+    pub state_table: String,
     /// `CALLS_QUEUE_URL`
     pub calls_queue_url: String,
     /// `CONTROL_QUEUE_URL`: this bridge's own; without it calls cannot be hung up over the API.
@@ -125,7 +128,12 @@ pub struct BridgeSettings {
     pub shutdown_timeout: Duration,
     /// How often a create is repeated.
     pub retry: RetryPolicy,
+    /// `METRICS_ADDRESS`, unless `METRICS_ENABLED` is false: where metrics and readiness are served.
+    pub metrics_address: Option<SocketAddr>,
 }
+
+/// Loopback: metrics are nobody's business outside.
+const DEFAULT_METRICS_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
 /// Added to a call's dial timeout and longest duration: for the hangup itself.
 pub const DEADLINE_GRACE: Duration = Duration::from_secs(30);
@@ -138,7 +146,10 @@ impl BridgeSettings {
         let ari = AriSettings::read(reader);
         let bridge_id = reader.required("BRIDGE_ID");
         let calls_table = reader.required("CALLS_TABLE");
+        let state_table = reader.required("STATE_TABLE");
         let calls_queue_url = reader.required("CALLS_QUEUE_URL");
+        let metrics_enabled = reader.flag("METRICS_ENABLED", true);
+        let metrics_address = reader.or("METRICS_ADDRESS", DEFAULT_METRICS_ADDRESS);
         let max_calls_per_second = reader.number("MAX_CALLS_PER_SECOND", 50, 1, 10_000);
         let max_concurrent_calls = reader.number("MAX_CONCURRENT_CALLS", 500, 1, 100_000);
         let max_call_duration = reader.number("MAX_CALL_DURATION", 3_600, 1, 24 * 3_600);
@@ -152,7 +163,9 @@ impl BridgeSettings {
             bridge_id: bridge_id?,
             ari: ari?,
             calls_table: calls_table?,
+            state_table: state_table?,
             calls_queue_url: calls_queue_url?,
+            metrics_address: metrics_enabled.then_some(metrics_address),
             control_queue_url: reader.text("CONTROL_QUEUE_URL"),
             max_calls_per_second: u32::try_from(max_calls_per_second).ok()?,
             max_concurrent_calls: usize::try_from(max_concurrent_calls).ok()?,
@@ -198,12 +211,13 @@ mod tests {
 
     use super::*;
 
-    const GOOD: [(&str, &str); 6] = [
+    const GOOD: [(&str, &str); 7] = [
         ("BRIDGE_ID", "b1"),
         ("ARI_HTTP_URL", "http://127.0.0.1:8088/ari"),
         ("ARI_USERNAME", "u"),
         ("ARI_PASSWORD", "hush"),
         ("CALLS_TABLE", "calls"),
+        ("STATE_TABLE", "state"),
         ("CALLS_QUEUE_URL", "http://127.0.0.1:1/q"),
     ];
 

@@ -16,7 +16,7 @@ use functions::jwt::{Jwt, Scope};
 use functions::router;
 use functions::settings::{CallDefaults, JwtSettings};
 use local::Embedded;
-use local::embedded::{CALLS_TABLE, USERS_TABLE};
+use local::embedded::{CALLS_TABLE, STATE_TABLE, USERS_TABLE};
 use local::system::Api;
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -113,6 +113,8 @@ impl World {
             ("ARI_USERNAME", &username),
             ("ARI_PASSWORD", &password),
             ("CALLS_TABLE", CALLS_TABLE),
+            ("STATE_TABLE", STATE_TABLE),
+            ("METRICS_ADDRESS", "127.0.0.1:0"),
             ("CALLS_QUEUE_URL", &self.embedded.calls_queue_url),
             ("MAX_CALLS_PER_SECOND", "1000"),
             ("MAX_CONCURRENT_CALLS", "1000"),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::ari::event::WANTED_TYPES;
+use crate::metrics::Metrics;
 use crate::settings::AriSettings;
 
 /// Asterisk, over HTTP.
@@ -19,6 +20,7 @@ pub struct AriClient {
     http: Client,
     settings: Arc<AriSettings>,
     in_flight: Arc<Semaphore>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 /// ARI gave no answer, or none that says anything about the channel.
@@ -100,7 +102,17 @@ impl AriClient {
     ///
     /// # Errors
     /// If the system's certificates cannot be loaded.
-    pub fn new(settings: Arc<AriSettings>) -> Result<Self, AriError> {
+    pub fn new(settings: Arc<AriSettings>, metrics: Arc<Metrics>) -> Result<Self, AriError> {
+        let mut client = Self::without_metrics(settings)?;
+        client.metrics = Some(metrics);
+        Ok(client)
+    }
+
+    /// The same, counting nothing.
+    ///
+    /// # Errors
+    /// If the system's certificates cannot be loaded.
+    pub fn without_metrics(settings: Arc<AriSettings>) -> Result<Self, AriError> {
         // Fails only if a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder()
@@ -118,6 +130,7 @@ impl AriClient {
             http,
             in_flight: Arc::new(Semaphore::new(settings.max_in_flight)),
             settings,
+            metrics: None,
         })
     }
 
@@ -378,6 +391,24 @@ impl AriClient {
     }
 
     async fn send(
+        &self,
+        request: &'static str,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Response, AriError> {
+        let result = self.try_send(request, method, path, query, body).await;
+        let failed = result
+            .as_ref()
+            .map_or(true, |response| response.status().is_server_error());
+        if let Some(metrics) = self.metrics.as_ref().filter(|_| failed) {
+            metrics.ari_error(request);
+        }
+        result
+    }
+
+    async fn try_send(
         &self,
         request: &'static str,
         method: Method,

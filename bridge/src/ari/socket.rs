@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ari::event::{self, Incoming};
 use crate::ari::{AriClient, ChannelEventKind};
 use crate::backoff::Backoff;
-use crate::counters::Counters;
+use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::settings::AriSettings;
 
@@ -63,7 +63,7 @@ pub struct EventSocket {
     /// Where events go.
     pub registry: Arc<Registry>,
     /// Counts events.
-    pub counters: Arc<Counters>,
+    pub metrics: Arc<Metrics>,
     /// Channels that started with nobody to dial them.
     pub orphans: mpsc::Sender<CallId>,
     /// Whether events arrive now: nothing may be created while they do not.
@@ -146,7 +146,7 @@ impl EventSocket {
                                 return Lost::Replaced;
                             }
                         }
-                        Some(Ok(Message::Binary(_))) => self.counters.ignored(event::Ignored::Malformed),
+                        Some(Ok(Message::Binary(_))) => self.metrics.ignored(event::Ignored::Malformed),
                         Some(Ok(Message::Close(_))) | None => return Lost::Closed,
                         Some(Ok(_)) => {}
                         Some(Err(error)) => return Lost::Failed(Box::new(error)),
@@ -171,9 +171,9 @@ impl EventSocket {
     fn take(&self, text: &str) -> bool {
         match event::read(text) {
             Incoming::Channel(event) => {
-                self.counters.event();
+                self.metrics.event();
                 if !self.registry.deliver(event) {
-                    self.counters.undeliverable();
+                    self.metrics.undeliverable();
                     // A channel of ours that started when its call had been given up: nobody has dialled it.
                     if event.kind == ChannelEventKind::StasisStarted
                         && self.orphans.try_send(event.call_id).is_err()
@@ -185,7 +185,7 @@ impl EventSocket {
             }
             Incoming::ApplicationReplaced => true,
             Incoming::Ignored(reason) => {
-                self.counters.ignored(reason);
+                self.metrics.ignored(reason);
                 false
             }
         }

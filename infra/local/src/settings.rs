@@ -63,6 +63,7 @@ impl LocalSettings {
         let mut defaults = BTreeMap::from([
             ("BRIDGE_ID", "local"),
             ("CALLS_TABLE", embedded::CALLS_TABLE),
+            ("STATE_TABLE", embedded::STATE_TABLE),
             // Known once the embedded queue runs.
             ("CALLS_QUEUE_URL", "http://127.0.0.1/"),
         ]);

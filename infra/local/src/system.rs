@@ -14,8 +14,10 @@ use bridge::ari::client::AriError;
 use cloud::aws::{Clients, Patience};
 use cloud::rate_limit::{RateLimit, RateLimiter};
 use cloud::users::Changed;
-use cloud::{CallQueue, CallStore, ControlQueues, Secret, StoreError, UserStore, clock, password};
-use domain::QueueMessage;
+use cloud::{
+    CallQueue, CallStore, ControlQueues, Secret, StoreError, UserStore, clock, password, tables,
+};
+use domain::{CallStatus, QueueMessage, Timestamp};
 use functions::control::ControlState;
 use functions::cursor::Cursors;
 use functions::jwt::{Jwt, Scope};
@@ -33,6 +35,9 @@ use tokio_util::sync::CancellationToken;
 use crate::embedded::{Embedded, EmbeddedError, STATE_TABLE, USERS_TABLE};
 use crate::random::{self, NoRandomness};
 use crate::settings::LocalSettings;
+
+/// Most calls of an earlier run that are queued again.
+const MAX_REQUEUED: usize = 10_000;
 
 /// The user that a local run makes.
 pub const DEMO_USER: &str = "demo";
@@ -323,7 +328,7 @@ async fn check_asterisk(bridge: &bridge::BridgeSettings) -> Result<(), SystemErr
         url: bridge.ari.url.to_string(),
         problem: cloud::error::chain(&error),
     };
-    let ari = AriClient::new(Arc::new(bridge.ari.clone())).map_err(failed)?;
+    let ari = AriClient::without_metrics(Arc::new(bridge.ari.clone())).map_err(failed)?;
     ari.ping().await.map_err(failed)
 }
 
@@ -380,8 +385,17 @@ async fn make_demo_user(users: &UserStore, given: Option<Secret>) -> Result<Entr
 async fn requeue_pending(clients: &Clients, table: &str, queue: &str) -> Result<(), SystemError> {
     let calls = CallStore::new(clients.dynamodb.clone(), table.to_owned());
     let queue = CallQueue::new(clients.sqs.clone(), queue.to_owned());
-    for call in calls.scan_pending().await? {
-        queue.send(&QueueMessage::Dial(call.request)).await?;
+    let end_of_time = Timestamp::from_millis(i64::MAX);
+    let pending = calls
+        .held(tables::PENDING, end_of_time, MAX_REQUEUED)
+        .await?;
+    for (_, id) in pending {
+        let Some(call) = calls.get(id).await? else {
+            continue;
+        };
+        if call.status == CallStatus::Pending {
+            queue.send(&QueueMessage::Dial(call.request)).await?;
+        }
     }
     Ok(())
 }

@@ -49,7 +49,15 @@ pub fn encode(call: &Call, expires_at: Timestamp) -> Item {
         // DynamoDB's TTL counts seconds.
         ("expires_at".to_owned(), number(&expires_at.as_secs())),
     ]);
+    let holder = call
+        .owner
+        .as_ref()
+        .map_or_else(|| tables::PENDING.to_owned(), tables::held_by);
+    let due = call.deadline.unwrap_or(request.dial_before);
+    let open = !call.status.is_terminal();
     let optional = [
+        (tables::HOLDER_KEY, open.then(|| AttributeValue::S(holder))),
+        (tables::DUE_KEY, open.then(|| time(due))),
         ("caller_id", request.caller_id.as_ref().map(text)),
         (
             "max_duration_ms",

@@ -12,6 +12,7 @@ use domain::{
 };
 
 use crate::call_item::{Item, decode, encode, encode_progress};
+use crate::listing::read_key;
 use crate::{StoreError, tables};
 
 /// The calls.
@@ -149,7 +150,7 @@ impl CallStore {
             .key(tables::CALLS_KEY, AttributeValue::S(id.to_string()))
             .update_expression(
                 "SET #status = :dialing, #owner = :owner, claim = :claim, deadline = :deadline, \
-                 dialed_at = :now, #sequence = #sequence + :one, timeline = list_append(timeline, :entries)",
+                 holder = :holder, due = :deadline, dialed_at = :now, #sequence = #sequence + :one, timeline = list_append(timeline, :entries)",
             )
             .condition_expression("#status = :pending AND attribute_not_exists(#owner)")
             .expression_attribute_names("#status", "status")
@@ -158,6 +159,7 @@ impl CallStore {
             .expression_attribute_values(":dialing", text(CallStatus::Dialing.as_str()))
             .expression_attribute_values(":pending", text(CallStatus::Pending.as_str()))
             .expression_attribute_values(":owner", text(owner.as_str()))
+            .expression_attribute_values(":holder", text(&tables::held_by(owner)))
             .expression_attribute_values(":claim", text(&claim.to_string()))
             .expression_attribute_values(":deadline", number(deadline.as_millis()))
             .expression_attribute_values(":now", number(now.as_millis()))
@@ -286,28 +288,39 @@ impl CallStore {
         }
     }
 
-    /// All pending calls, oldest first. Reads the whole table, page by page: for the
-    /// start of a system whose queue is kept in memory, never on the path of a call.
+    /// The first calls of `holder` ([`tables::PENDING`] or [`tables::held_by`]) in the order in which
+    /// something is due: when, and which. At most `most` of them, and only those due before `due_before`.
+    ///
+    /// The index lags a little behind the table, so each has to be read before anything is done.
     ///
     /// # Errors
-    /// If the table cannot be read.
-    pub async fn scan_pending(&self) -> Result<Vec<Call>, StoreError> {
-        let mut items = self
+    /// If the table cannot be read, or an entry is malformed.
+    pub async fn held(
+        &self,
+        holder: &str,
+        due_before: Timestamp,
+        most: usize,
+    ) -> Result<Vec<(Timestamp, CallId)>, StoreError> {
+        let mut pages = self
             .client
-            .scan()
+            .query()
             .table_name(&self.table)
-            .filter_expression("#status = :pending")
-            .expression_attribute_names("#status", "status")
-            .expression_attribute_values(":pending", text(CallStatus::Pending.as_str()))
+            .index_name(tables::BY_HOLDER)
+            .key_condition_expression("holder = :holder AND due < :due")
+            .expression_attribute_values(":holder", text(holder))
+            .expression_attribute_values(":due", number(due_before.as_millis()))
+            .limit(i32::try_from(most).unwrap_or(i32::MAX))
             .into_paginator()
             .items()
             .send();
-        let mut calls = Vec::new();
-        while let Some(item) = items.next().await {
-            calls.push(decode(&item.map_err(StoreError::unavailable("Scan"))?)?);
+        let mut held = Vec::new();
+        while held.len() < most
+            && let Some(item) = pages.next().await
+        {
+            let item = item.map_err(StoreError::unavailable("Query"))?;
+            held.push(read_key(&item, tables::DUE_KEY)?);
         }
-        calls.sort_by_key(|call| call.request.created_at);
-        Ok(calls)
+        Ok(held)
     }
 }
 
@@ -320,7 +333,12 @@ fn set_progress(mut update: UpdateItemFluentBuilder, call: &Call) -> UpdateItemF
             .expression_attribute_names(format!("#{name}"), &name)
             .expression_attribute_values(format!(":{name}"), value);
     }
-    update.update_expression(format!("SET {}", assignments.join(", ")))
+    let mut expression = format!("SET {}", assignments.join(", "));
+    if call.status.is_terminal() {
+        // A call that is over is nobody's to follow or to expire.
+        expression.push_str(" REMOVE holder, due");
+    }
+    update.update_expression(expression)
 }
 
 enum Settled {

@@ -174,7 +174,11 @@ impl CallStore {
             .await
             .map_err(StoreError::unavailable("Query"))?;
         let more = output.last_evaluated_key.is_some();
-        let keys: Result<Vec<_>, _> = output.items().iter().map(read_key).collect();
+        let keys: Result<Vec<_>, _> = output
+            .items()
+            .iter()
+            .map(|item| read_key(item, tables::CREATED_AT))
+            .collect();
         Ok(Keys { keys: keys?, more })
     }
 
@@ -239,15 +243,16 @@ fn day_to_read(listing: &Listing, position: Position) -> Option<Timestamp> {
     (newest >= listing.from).then(|| newest.start_of_day())
 }
 
-fn read_key(item: &Item) -> Result<(Timestamp, CallId), StoreError> {
+/// Reads an index entry: the time that it is sorted by, and the call.
+pub(crate) fn read_key(item: &Item, sort: &'static str) -> Result<(Timestamp, CallId), StoreError> {
     let malformed = |field| StoreError::Malformed {
         what: "index entry",
         field,
     };
     let at = item
-        .get(tables::CREATED_AT)
+        .get(sort)
         .and_then(|value| value.as_n().ok()?.parse().ok())
-        .ok_or(malformed(tables::CREATED_AT))?;
+        .ok_or(malformed(sort))?;
     let id = item
         .get(tables::CALLS_KEY)
         .and_then(|value| value.as_s().ok()?.parse().ok())

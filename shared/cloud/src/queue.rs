@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
-use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeName};
+use aws_sdk_sqs::types::{
+    DeleteMessageBatchRequestEntry, MessageSystemAttributeName, QueueAttributeName,
+};
 use domain::QueueMessage;
 
 use crate::StoreError;
@@ -17,6 +19,15 @@ pub const MAX_WAIT: Duration = Duration::from_secs(20);
 /// What names a delivery when it is deleted or given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt(String);
+
+/// How full the queue is, about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages that wait.
+    pub waiting: u64,
+    /// Messages that are being worked on.
+    pub in_flight: u64,
+}
 
 /// A message as it was delivered.
 #[derive(Clone, Debug)]
@@ -137,6 +148,31 @@ impl CallQueue {
         Ok(failed
             .filter_map(|entry| receipts.get(entry.id.parse::<usize>().ok()?).cloned())
             .collect())
+    }
+
+    /// About how many messages wait, and how many are being worked on.
+    ///
+    /// # Errors
+    /// If SQS does not answer.
+    pub async fn depth(&self) -> Result<Depth, StoreError> {
+        let output = self
+            .client
+            .get_queue_attributes()
+            .queue_url(&self.url)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessages)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
+            .send()
+            .await
+            .map_err(StoreError::unavailable("GetQueueAttributes"))?;
+        let number = |name| {
+            let text = output.attributes.as_ref()?.get(&name)?;
+            text.parse().ok()
+        };
+        Ok(Depth {
+            waiting: number(QueueAttributeName::ApproximateNumberOfMessages).unwrap_or(0),
+            in_flight: number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
+                .unwrap_or(0),
+        })
     }
 
     /// Gives a message back: it is delivered again after `delay`.

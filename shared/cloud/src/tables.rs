@@ -1,5 +1,7 @@
 //! The tables and the queue: their names, and how to make them where no template does.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::create_table::CreateTableError;
@@ -7,6 +9,8 @@ use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, Projection,
     ProjectionType, ScalarAttributeType,
 };
+
+use domain::BridgeId;
 
 use crate::StoreError;
 
@@ -22,6 +26,22 @@ pub const DAY_KEY: &str = "day";
 pub const BY_NUMBER: &str = "by_number";
 /// See [`BY_NUMBER`].
 pub const NUMBER_KEY: &str = "phone_number";
+/// The index of calls that are not over, by who has them and by when something is due. Calls that
+/// are over are not in it.
+pub const BY_HOLDER: &str = "by_holder";
+/// Key of [`BY_HOLDER`]: [`PENDING`], or the bridge as [`held_by`] writes it.
+pub const HOLDER_KEY: &str = "holder";
+/// What [`BY_HOLDER`] is sorted by: a pending call's `dial_before`, a live one's deadline.
+pub const DUE_KEY: &str = "due";
+/// The holder of calls that no bridge has claimed.
+pub const PENDING: &str = "pending";
+
+/// The holder of the calls that a bridge has claimed.
+#[must_use]
+pub fn held_by(bridge: &BridgeId) -> String {
+    format!("bridge#{bridge}")
+}
+
 /// The table of users, keyed by `username`.
 pub const USERS_KEY: &str = "username";
 
@@ -35,12 +55,39 @@ pub struct TableDefinition {
     pub name: &'static str,
     /// Its string key.
     pub key: &'static str,
-    /// Its indexes, each with its string key; they hold keys only and are sorted by [`CREATED_AT`].
-    pub indexes: &'static [(&'static str, &'static str)],
+    /// Its indexes.
+    pub indexes: &'static [IndexDefinition],
+}
+
+/// An index as it is to be. It holds keys only.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexDefinition {
+    /// Its name.
+    pub name: &'static str,
+    /// Its string key.
+    pub key: &'static str,
+    /// The number that it is sorted by.
+    pub sort: &'static str,
 }
 
 /// The indexes of the table of calls.
-pub const CALLS_INDEXES: [(&str, &str); 2] = [(BY_DAY, DAY_KEY), (BY_NUMBER, NUMBER_KEY)];
+pub const CALLS_INDEXES: [IndexDefinition; 3] = [
+    IndexDefinition {
+        name: BY_DAY,
+        key: DAY_KEY,
+        sort: CREATED_AT,
+    },
+    IndexDefinition {
+        name: BY_NUMBER,
+        key: NUMBER_KEY,
+        sort: CREATED_AT,
+    },
+    IndexDefinition {
+        name: BY_HOLDER,
+        key: HOLDER_KEY,
+        sort: DUE_KEY,
+    },
+];
 
 /// Makes a table, unless it is there.
 ///
@@ -50,26 +97,26 @@ pub async fn create_if_missing(client: &Client, table: TableDefinition) -> Resul
     let mut request = client
         .create_table()
         .table_name(table.name)
-        .attribute_definitions(attribute(table.key, ScalarAttributeType::S)?)
         .key_schema(key(table.key, KeyType::Hash)?)
         .billing_mode(BillingMode::PayPerRequest);
-    if !table.indexes.is_empty() {
-        request = request.attribute_definitions(attribute(CREATED_AT, ScalarAttributeType::N)?);
-    }
+    let mut attributes = BTreeMap::from([(table.key, ScalarAttributeType::S)]);
     let keys_only = Projection::builder()
         .projection_type(ProjectionType::KeysOnly)
         .build();
-    for (name, partition) in table.indexes {
+    for index in table.indexes {
+        attributes.insert(index.key, ScalarAttributeType::S);
+        attributes.insert(index.sort, ScalarAttributeType::N);
         let index = GlobalSecondaryIndex::builder()
-            .index_name(*name)
-            .key_schema(key(partition, KeyType::Hash)?)
-            .key_schema(key(CREATED_AT, KeyType::Range)?)
+            .index_name(index.name)
+            .key_schema(key(index.key, KeyType::Hash)?)
+            .key_schema(key(index.sort, KeyType::Range)?)
             .projection(keys_only.clone())
             .build()
             .map_err(StoreError::unavailable("CreateTable"))?;
-        request = request
-            .attribute_definitions(attribute(partition, ScalarAttributeType::S)?)
-            .global_secondary_indexes(index);
+        request = request.global_secondary_indexes(index);
+    }
+    for (name, kind) in attributes {
+        request = request.attribute_definitions(attribute(name, kind)?);
     }
     match request.send().await {
         Ok(_) => Ok(()),

@@ -1,0 +1,204 @@
+//! The bridges' heartbeats in the table `state`: who is there, and how each is.
+//!
+//! One item a bridge, written every few seconds, and one that names them all, so that reading
+//! them needs no scan.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use domain::{BridgeId, Timestamp};
+
+use crate::call_item::Item;
+use crate::{StoreError, tables};
+
+/// How often a bridge writes one.
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
+/// A bridge that has been silent for this long is taken for gone.
+pub const GONE_AFTER: Duration = Duration::from_secs(45);
+
+/// The item that names the bridges.
+const BRIDGES: &str = "bridges";
+/// Most bridges that are looked at; also the most items that `DynamoDB` reads by key at once.
+const MAX_BRIDGES: usize = 100;
+/// Longest text of metrics that is kept, in bytes.
+const MAX_METRICS: usize = 64 * 1024;
+
+/// What a bridge says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The bridge.
+    pub bridge_id: BridgeId,
+    /// When it said so.
+    pub at: Timestamp,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// Its release.
+    pub version: String,
+    /// Whether ARI's events arrive.
+    pub events_up: bool,
+    /// Whether ARI answered last.
+    pub ari_up: bool,
+    /// Calls under way.
+    pub live_calls: u64,
+    /// Its metrics in Prometheus' text format.
+    pub metrics: String,
+}
+
+/// The heartbeats.
+#[derive(Clone, Debug)]
+pub struct Heartbeats {
+    client: Client,
+    table: String,
+}
+
+impl Heartbeats {
+    /// Over the table named `table`.
+    #[must_use]
+    pub fn new(client: Client, table: String) -> Self {
+        Self { client, table }
+    }
+
+    /// Makes a bridge known. Once at its start is enough.
+    ///
+    /// # Errors
+    /// If the table cannot be written.
+    pub async fn announce(&self, bridge: &BridgeId) -> Result<(), StoreError> {
+        self.change_bridges("ADD ids :ids", bridge).await
+    }
+
+    /// Forgets a bridge that is not coming back.
+    ///
+    /// # Errors
+    /// If the table cannot be written.
+    pub async fn forget(&self, bridge: &BridgeId) -> Result<(), StoreError> {
+        self.change_bridges("DELETE ids :ids", bridge).await
+    }
+
+    async fn change_bridges(&self, expression: &str, bridge: &BridgeId) -> Result<(), StoreError> {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .key(tables::STATE_KEY, text(BRIDGES))
+            .update_expression(expression)
+            .expression_attribute_values(":ids", AttributeValue::Ss(vec![bridge.to_string()]))
+            .send()
+            .await
+            .map_err(StoreError::unavailable("UpdateItem"))?;
+        Ok(())
+    }
+
+    /// Writes a heartbeat.
+    ///
+    /// # Errors
+    /// If the table cannot be written.
+    pub async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+        let mut metrics = heartbeat.metrics.as_str();
+        if metrics.len() > MAX_METRICS {
+            metrics = "";
+        }
+        self.client
+            .put_item()
+            .table_name(&self.table)
+            .item(tables::STATE_KEY, text(&key(&heartbeat.bridge_id)))
+            .item("bridge_id", text(heartbeat.bridge_id.as_str()))
+            .item("at", number(&heartbeat.at.as_millis()))
+            .item("started_at", number(&heartbeat.started_at.as_millis()))
+            .item("version", text(&heartbeat.version))
+            .item("events_up", AttributeValue::Bool(heartbeat.events_up))
+            .item("ari_up", AttributeValue::Bool(heartbeat.ari_up))
+            .item("live_calls", number(&heartbeat.live_calls))
+            .item("metrics", text(metrics))
+            .send()
+            .await
+            .map_err(StoreError::unavailable("PutItem"))?;
+        Ok(())
+    }
+
+    /// The last heartbeat of every bridge, by name.
+    ///
+    /// # Errors
+    /// If the table cannot be read.
+    pub async fn read(&self) -> Result<Vec<Heartbeat>, StoreError> {
+        let output = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key(tables::STATE_KEY, text(BRIDGES))
+            .send()
+            .await
+            .map_err(StoreError::unavailable("GetItem"))?;
+        let ids = output
+            .item
+            .as_ref()
+            .and_then(|item| item.get("ids")?.as_ss().ok());
+        let keys: Vec<_> = ids
+            .into_iter()
+            .flatten()
+            .filter_map(|id| id.parse().ok())
+            .take(MAX_BRIDGES)
+            .map(|id| Item::from([(tables::STATE_KEY.to_owned(), text(&key(&id)))]))
+            .collect();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let request = KeysAndAttributes::builder()
+            .set_keys(Some(keys))
+            .build()
+            .map_err(StoreError::unavailable("BatchGetItem"))?;
+        let output = self
+            .client
+            .batch_get_item()
+            .request_items(&self.table, request)
+            .send()
+            .await
+            .map_err(StoreError::unavailable("BatchGetItem"))?;
+        let items = output
+            .responses
+            .and_then(|mut all| all.remove(&self.table))
+            .unwrap_or_default();
+        let mut heartbeats: Vec<_> = items.iter().filter_map(decode).collect();
+        heartbeats.sort_by(|a, b| a.bridge_id.as_str().cmp(b.bridge_id.as_str()));
+        Ok(heartbeats)
+    }
+}
+
+fn key(bridge: &BridgeId) -> String {
+    format!("bridge#{bridge}")
+}
+
+/// Attributes of another release that are missing read as their least.
+fn decode(item: &Item) -> Option<Heartbeat> {
+    let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
+    let time = |name: &str| {
+        let millis = item.get(name)?.as_n().ok()?.parse().ok()?;
+        Some(Timestamp::from_millis(millis))
+    };
+    let flag = |name: &str| {
+        item.get(name)
+            .and_then(|value| value.as_bool().ok())
+            .copied()
+            .unwrap_or_default()
+    };
+    Some(Heartbeat {
+        bridge_id: text("bridge_id")?.parse().ok()?,
+        at: time("at")?,
+        started_at: time("started_at")?,
+        version: text("version").cloned().unwrap_or_default(),
+        events_up: flag("events_up"),
+        ari_up: flag("ari_up"),
+        live_calls: item
+            .get("live_calls")
+            .and_then(|value| value.as_n().ok()?.parse().ok())
+            .unwrap_or_default(),
+        metrics: text("metrics").cloned().unwrap_or_default(),
+    })
+}
+
+fn text(value: &str) -> AttributeValue {
+    AttributeValue::S(value.to_owned())
+}
+
+fn number<T: ToString + ?Sized>(value: &T) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
