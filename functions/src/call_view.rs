@@ -4,32 +4,95 @@ use std::time::Duration;
 
 use domain::{Call, TimelineKind};
 use serde::Serialize;
+use utoipa::ToSchema;
 
-/// The answer to a request for a call's status.
-#[derive(Debug, Serialize)]
+/// Where a call stands.
+#[derive(Debug, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Status {
+    /// Recorded and queued.
+    Pending,
+    /// A bridge dials it.
+    Dialing,
+    /// The phone rings.
+    Ringing,
+    /// The callee is on the line.
+    Answered,
+    /// It was answered and is over.
+    Completed,
+    /// The callee was on the phone.
+    Busy,
+    /// It rang, nobody answered.
+    NoAnswer,
+    /// It came to nothing; `failure_reason` says why.
+    Failed,
+    /// The client hung up before it was answered.
+    Canceled,
+}
+
+/// A call: what was asked for, and what became of it.
+#[derive(Debug, Serialize, ToSchema)]
 pub struct CallView {
+    /// The call.
+    #[schema(format = "uuid", example = "3f2b8c1e-0000-4000-8000-000000000001")]
     call_id: String,
+    /// Whom it is to.
+    #[schema(example = "+15550000200")]
     phone_number: String,
+    /// Where it stands.
+    #[schema(value_type = Status)]
     status: &'static str,
+    /// What Asterisk dials.
+    #[schema(example = "PJSIP/+15550000200@trunk")]
     channel: String,
+    /// Where in the dialplan it goes on when it is answered.
+    #[schema(example = "outbound-ivr")]
     context: String,
+    /// See `context`.
+    #[schema(example = "s")]
     extension: String,
+    /// See `context`.
+    #[schema(example = 1)]
     priority: u32,
+    /// What the callee is shown.
+    #[schema(example = "+15550000100")]
     caller_id: Option<String>,
+    /// What is played instead.
     media: Option<Vec<String>>,
+    /// When it was asked for.
+    #[schema(format = "date-time", example = "2026-11-21T09:30:00.000Z")]
     created_at: String,
+    /// When a bridge took it on to dial it.
+    #[schema(format = "date-time", example = "2026-11-21T09:30:00.050Z")]
     dialed_at: Option<String>,
+    /// When the phone began to ring.
+    #[schema(format = "date-time", example = "2026-11-21T09:30:01.000Z")]
     ringing_at: Option<String>,
+    /// When it was answered.
+    #[schema(format = "date-time", example = "2026-11-21T09:30:05.000Z")]
     answered_at: Option<String>,
+    /// When it was over.
+    #[schema(format = "date-time", example = "2026-11-21T09:30:25.000Z")]
     ended_at: Option<String>,
     /// Whole seconds from the answer to the end.
+    #[schema(example = 20)]
     duration: Option<u64>,
+    /// Why it failed, if it did. New reasons may be added.
     failure_reason: Option<&'static str>,
+    /// The Q.850 cause of its end.
+    #[schema(example = 16)]
     hangup_cause: Option<u16>,
+    /// The SIP code of its end, if it was refused over SIP.
     sip_code: Option<u16>,
+    /// Always 1: a call is dialled once.
+    #[schema(example = 1)]
     attempt_number: u32,
+    /// Always 1.
+    #[schema(example = 1)]
     max_attempts: u32,
+    /// Whether it is not over yet.
     is_active: bool,
+    /// Whether it is over.
     is_completed: bool,
 }
 
@@ -71,24 +134,35 @@ impl From<&Call> for CallView {
     }
 }
 
-/// The answer to a request for a call's timeline.
-#[derive(Debug, Serialize)]
+/// A call's timeline.
+#[derive(Debug, Serialize, ToSchema)]
 pub struct TimelineView {
+    /// The call.
+    #[schema(format = "uuid")]
     call_id: String,
+    /// What happened, in order.
     events: Vec<EventView>,
 }
 
-#[derive(Debug, Serialize)]
-struct EventView {
+/// Something that happened to a call.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventView {
     /// From 1.
     sequence: usize,
+    /// What happened: `created`, `dialing`, `progress`, `ringing`, `answered`, `played`, `hangup_requested`, `ended`.
+    #[schema(example = "ringing")]
     event: &'static str,
     /// By Asterisk's clock, if Asterisk said so.
+    #[schema(format = "date-time")]
     asterisk_at: Option<String>,
     /// By ours.
+    #[schema(format = "date-time")]
     recorded_at: String,
+    /// How it ended, at its end.
     status: Option<&'static str>,
+    /// The Q.850 cause, at its end.
     hangup_cause: Option<u16>,
+    /// The SIP code, at its end.
     sip_code: Option<u16>,
 }
 

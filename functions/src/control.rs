@@ -11,8 +11,10 @@ use cloud::calls::PendingEnd;
 use cloud::{CallStore, ControlQueues, StoreError, clock, error};
 use domain::{Call, CallId, ControlMessage};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::access::MayWrite;
+use crate::call_view::Status;
 use crate::jwt::Jwt;
 use crate::problem::Problem;
 
@@ -33,11 +35,19 @@ impl FromRef<ControlState> for Arc<Jwt> {
     }
 }
 
-#[derive(Serialize)]
-struct Accepted {
+/// A hangup that was accepted.
+#[derive(Serialize, ToSchema)]
+pub struct HangupAccepted {
+    /// Always true.
     success: bool,
+    /// The call.
+    #[schema(format = "uuid")]
     call_id: String,
+    /// Where it stands: `canceled`, or as it was when its bridge was asked.
+    #[schema(value_type = Status)]
     status: &'static str,
+    /// What was done.
+    #[schema(example = "Hangup requested")]
     message: &'static str,
 }
 
@@ -46,6 +56,14 @@ struct Accepted {
 ///
 /// # Errors
 /// Problems as documented for the API.
+#[utoipa::path(
+    post, path = "/calls/{call_id}/hangup", tag = "calls", operation_id = "hang_up_call",
+    summary = "Hang a call up",
+    description = "A pending call is canceled at once and never dialled. A live one is hung up by its bridge: it ends as \
+        `canceled`, or `completed` if it was answered. Asking twice does no harm.",
+    params(("call_id" = uuid::Uuid, Path, description = "The call.")),
+    responses((status = 202, description = "It is canceled, or will be hung up.", body = HangupAccepted)),
+)]
 pub async fn hang_up(
     State(state): State<ControlState>,
     _access: MayWrite,
@@ -86,7 +104,7 @@ async fn hang_up_live(state: &ControlState, call: &Call) -> Result<Response, Pro
 }
 
 fn accepted(id: CallId, status: &'static str, message: &'static str) -> Response {
-    let body = Accepted {
+    let body = HangupAccepted {
         success: true,
         call_id: id.to_string(),
         status,

@@ -3,21 +3,25 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use axum::Router;
+use axum::{Router, middleware};
 use cloud::aws::{self, Patience};
 use cloud::rate_limit::RateLimiter;
 use cloud::settings::{EXIT_USAGE, Environment, Reader};
 use cloud::telemetry::{self, LogSettings};
-use cloud::{CallQueue, CallStore, ControlQueues, UserStore};
+use cloud::{CallQueue, CallStore, ControlQueues, Heartbeats, UserStore};
 use lambda_http::Error;
 
 use crate::control::ControlState;
 use crate::cursor::Cursors;
+use crate::embedded_metrics;
+use crate::guard::AllowedOrigins;
+use crate::health::Health;
 use crate::jwt::Jwt;
 use crate::originate::OriginateState;
 use crate::router;
-use crate::settings::{CallDefaults, JwtSettings, read_rate_limit, read_retention};
+use crate::settings::{CallDefaults, JwtSettings, Pages, read_rate_limit, read_retention};
 use crate::status::StatusState;
+use crate::system::SystemState;
 use crate::token::TokenState;
 
 /// Runs the token function.
@@ -32,7 +36,7 @@ pub async fn run_token() -> Result<ExitCode, Error> {
         let state = reader.required::<String>("STATE_TABLE");
         Some((jwt?, limit, users?, state?))
     };
-    let Some((jwt, limit, users, state)) = configure(read) else {
+    let Some(((jwt, limit, users, state), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::load(Patience::FUNCTION).await;
@@ -40,7 +44,7 @@ pub async fn run_token() -> Result<ExitCode, Error> {
     let users = UserStore::new(dynamodb.clone(), users);
     let limiter = RateLimiter::new(dynamodb, state, "token", limit);
     let state = TokenState::new(Some(users), limiter, Arc::new(Jwt::new(&jwt)));
-    serve(router::token(state)).await
+    serve("token", router::token(state), &http).await
 }
 
 /// Runs the originate function.
@@ -55,7 +59,7 @@ pub async fn run_originate() -> Result<ExitCode, Error> {
         let queue = reader.required::<String>("CALLS_QUEUE_URL");
         Some((jwt?, defaults?, table?, queue?))
     };
-    let Some((jwt, defaults, table, queue)) = configure(read) else {
+    let Some(((jwt, defaults, table, queue), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::load(Patience::FUNCTION).await;
@@ -65,7 +69,7 @@ pub async fn run_originate() -> Result<ExitCode, Error> {
         defaults: Arc::new(defaults),
         jwt: Arc::new(Jwt::new(&jwt)),
     };
-    serve(router::originate(state)).await
+    serve("originate", router::originate(state), &http).await
 }
 
 /// Runs the status function.
@@ -79,7 +83,7 @@ pub async fn run_status() -> Result<ExitCode, Error> {
         let table = reader.required::<String>("CALLS_TABLE");
         Some((jwt?, retention, table?))
     };
-    let Some((jwt, retention, table)) = configure(read) else {
+    let Some(((jwt, retention, table), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::load(Patience::FUNCTION).await;
@@ -89,7 +93,7 @@ pub async fn run_status() -> Result<ExitCode, Error> {
         cursors: Arc::new(Cursors::new(&jwt)),
         jwt: Arc::new(Jwt::new(&jwt)),
     };
-    serve(router::status(state)).await
+    serve("status", router::status(state), &http).await
 }
 
 /// Runs the control function.
@@ -103,7 +107,7 @@ pub async fn run_control() -> Result<ExitCode, Error> {
         let prefix = reader.required::<String>("CONTROL_QUEUE_URL_PREFIX");
         Some((jwt?, table?, prefix?))
     };
-    let Some((jwt, table, prefix)) = configure(read) else {
+    let Some(((jwt, table, prefix), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::load(Patience::FUNCTION).await;
@@ -112,18 +116,54 @@ pub async fn run_control() -> Result<ExitCode, Error> {
         bridges: ControlQueues::new(aws_sdk_sqs::Client::new(&config), prefix),
         jwt: Arc::new(Jwt::new(&jwt)),
     };
-    serve(router::control(state)).await
+    serve("control", router::control(state), &http).await
+}
+
+/// Runs the system function.
+///
+/// # Errors
+/// If the Lambda runtime cannot be reached.
+pub async fn run_system() -> Result<ExitCode, Error> {
+    let read = |reader: &mut Reader<'_>| {
+        let pages = Pages::read(reader);
+        let calls = reader.required::<String>("CALLS_TABLE");
+        let state = reader.required::<String>("STATE_TABLE");
+        let queue = reader.required::<String>("CALLS_QUEUE_URL");
+        Some((pages, calls?, state?, queue?))
+    };
+    let Some(((pages, calls, state, queue), http)) = configure(read) else {
+        return Ok(ExitCode::from(EXIT_USAGE));
+    };
+    let config = aws::load(Patience::FUNCTION).await;
+    let dynamodb = aws_sdk_dynamodb::Client::new(&config);
+    let health = Health {
+        calls: CallStore::new(dynamodb.clone(), calls),
+        queue: CallQueue::new(aws_sdk_sqs::Client::new(&config), queue),
+        heartbeats: Heartbeats::new(dynamodb, state),
+    };
+    let state = SystemState { health, pages };
+    serve("system", router::system(state), &http).await
+}
+
+/// What every function has around its routes.
+struct Http {
+    origins: AllowedOrigins,
+    metrics: bool,
 }
 
 /// Reads the settings and starts logging; says everything that is wrong.
-fn configure<T>(read: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Option<T> {
+fn configure<T>(read: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Option<(T, Http)> {
     let mut reader = Reader::new(&Environment);
     let log = LogSettings::read(&mut reader);
+    let http = Http {
+        origins: AllowedOrigins::read(&mut reader),
+        metrics: reader.flag("METRICS_ENABLED", true),
+    };
     let settings = read(&mut reader);
     match reader.finish(settings) {
         Ok(settings) => {
             telemetry::start(&log).ok();
-            Some(settings)
+            Some((settings, http))
         }
         Err(error) => {
             eprintln!("{error}");
@@ -132,7 +172,12 @@ fn configure<T>(read: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Option<T> {
     }
 }
 
-async fn serve(routes: Router) -> Result<ExitCode, Error> {
-    lambda_http::run(router::finish(routes)).await?;
+async fn serve(function: &'static str, own: Router, http: &Http) -> Result<ExitCode, Error> {
+    let mut router = router::finish(own, &http.origins);
+    if http.metrics {
+        let measure = middleware::from_fn_with_state(function, embedded_metrics::measure);
+        router = router.layer(measure);
+    }
+    lambda_http::run(router).await?;
     Ok(ExitCode::SUCCESS)
 }

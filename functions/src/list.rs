@@ -6,9 +6,10 @@ use cloud::listing::{Listing, MAX_PAGE};
 use cloud::{clock, error};
 use domain::{CallStatus, PhoneNumber, Timestamp};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::access::MayRead;
-use crate::call_view::CallView;
+use crate::call_view::{CallView, Status};
 use crate::problem::Problem;
 use crate::query::Parameters;
 use crate::status::{Fresh, StatusState, fresh, unread};
@@ -17,8 +18,9 @@ use crate::status::{Fresh, StatusState, fresh, unread};
 const DEFAULT_PAGE: usize = 20;
 
 /// A page of calls.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct CallPage {
+    /// Newest first.
     calls: Vec<CallView>,
     /// Where the next page begins. There may be one even if this one is short or empty.
     next_cursor: Option<String>,
@@ -28,6 +30,24 @@ pub struct CallPage {
 ///
 /// # Errors
 /// Problems as documented for the API.
+#[utoipa::path(
+    get, path = "/calls", tag = "calls", operation_id = "list_calls",
+    summary = "Calls, newest first",
+    description = "A page can be short, or empty, and yet have a `next_cursor`: go on until that is null. A cursor is \
+        good for the same client and the same filters only.",
+    params(
+        ("phone_number" = Option<String>, Query, pattern = "^\\+?[0-9]{7,20}$", nullable = false, example = "+15550000200",
+            description = "Only calls to this number."),
+        ("status" = Option<Status>, Query, nullable = false, description = "Only calls that have this status now."),
+        ("created_after" = Option<String>, Query, format = DateTime, nullable = false,
+            description = "Only calls asked for at this time or later (RFC 3339)."),
+        ("created_before" = Option<String>, Query, format = DateTime, nullable = false,
+            description = "Only calls asked for before this time (RFC 3339)."),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 100, nullable = false, description = "Calls of a page; 20 unless given."),
+        ("cursor" = Option<String>, Query, nullable = false, description = "`next_cursor` of the page before."),
+    ),
+    responses((status = 200, description = "A page of calls.", body = CallPage)),
+)]
 pub async fn list_calls(
     State(state): State<StatusState>,
     MayRead(client): MayRead,

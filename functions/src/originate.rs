@@ -16,9 +16,11 @@ use domain::{
     Priority, QueueMessage, Variables,
 };
 use serde::Serialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use crate::access::MayWrite;
+use crate::call_view::Status;
 use crate::idempotency::{IDEMPOTENT_REPLAYED, IdempotencyKey, fingerprint};
 use crate::jwt::Jwt;
 use crate::payload::{Fields, JsonObject};
@@ -45,21 +47,135 @@ impl FromRef<OriginateState> for Arc<Jwt> {
     }
 }
 
-#[derive(Serialize)]
-struct Accepted {
+/// A call that was accepted.
+#[derive(Serialize, ToSchema)]
+pub struct CallAccepted {
+    /// Always true.
     success: bool,
+    /// Names the call from now on.
+    #[schema(format = "uuid", example = "3f2b8c1e-0000-4000-8000-000000000001")]
     call_id: String,
+    /// Whom it is to.
+    #[schema(example = "+15550000200")]
     phone_number: String,
+    /// What was done.
+    #[schema(example = "Call queued")]
     message: &'static str,
+    /// What Asterisk will dial.
+    #[schema(example = "PJSIP/+15550000200@trunk")]
     channel: String,
+    /// Always `pending`.
+    #[schema(value_type = Status)]
     status: &'static str,
+    /// When it was asked for.
+    #[schema(format = "date-time", example = "2026-11-21T09:30:00.000Z")]
     created_at: String,
+}
+
+/// What would be dialled.
+#[derive(Serialize, ToSchema)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the field has the name of the request's"
+)]
+pub struct DryRun {
+    /// Always true.
+    success: bool,
+    /// Always true.
+    dry_run: bool,
+    /// What was done: nothing.
+    #[schema(example = "Nothing was queued")]
+    message: &'static str,
+    /// Whom it would be to.
+    #[schema(example = "+15550000200")]
+    phone_number: String,
+    /// What Asterisk would dial.
+    #[schema(example = "PJSIP/+15550000200@trunk")]
+    channel: String,
+    /// Where it would go on when it is answered.
+    #[schema(example = "outbound-ivr")]
+    context: String,
+    /// See `context`.
+    #[schema(example = "s")]
+    extension: String,
+    /// See `context`.
+    #[schema(example = 1)]
+    priority: u32,
+    /// What the callee would be shown.
+    caller_id: Option<String>,
+    /// What would be played instead.
+    media: Option<Vec<String>>,
+}
+
+/// How a call is to be placed. All of it may be left out, and `null` is the same as that.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "for the document: bodies are read by payload::Fields, which names every mistake"
+)]
+pub struct CallOptions {
+    /// The dialplan context in which the answered call goes on; `DEFAULT_CONTEXT` unless given.
+    #[schema(pattern = "^[A-Za-z0-9_-]{1,79}$", example = "outbound-ivr")]
+    context: Option<String>,
+    /// The dialplan extension; `DEFAULT_EXTENSION` unless given.
+    #[schema(pattern = "^[A-Za-z0-9+*#_-]{1,79}$", example = "s")]
+    extension: Option<String>,
+    /// The dialplan priority; `DEFAULT_PRIORITY` unless given.
+    #[schema(minimum = 1, maximum = 2_147_483_647, example = 1)]
+    priority: Option<i64>,
+    /// How long the phone may ring, in milliseconds; `DEFAULT_TIMEOUT` unless given.
+    #[schema(minimum = 1_000, maximum = 600_000, example = 30_000)]
+    timeout: Option<i64>,
+    /// What the callee is shown: a number, or `"Name" <number>`.
+    #[schema(example = "\"Acme\" <+15550000100>")]
+    caller_id: Option<String>,
+    /// Channel variables for the dialplan: at most 20, each at most 256 characters without control characters.
+    #[schema(value_type = Option<Object>)]
+    variables: Option<serde_json::Value>,
+    /// What is played when the call is answered, instead of going on in the dialplan; then we hang up. Not together
+    /// with `context`, `extension` or `priority`.
+    #[schema(min_items = 1, max_items = 16)]
+    media: Option<Vec<String>>,
+    /// How long the answered call may last, in seconds; `MAX_CALL_DURATION` unless given.
+    #[schema(minimum = 1, maximum = 86_400, example = 600)]
+    max_duration: Option<i64>,
+    /// How long the call may wait for a bridge, in milliseconds; `QUEUE_TIMEOUT` unless given. After that it is
+    /// never dialled.
+    #[schema(minimum = 1_000, maximum = 1_209_600_000, example = 300_000)]
+    queue_timeout: Option<i64>,
+    /// Only check the request and say what would be dialled.
+    dry_run: Option<bool>,
+}
+
+/// A call to be placed.
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "for the document: bodies are read by payload::Fields, which names every mistake"
+)]
+pub struct NewCall {
+    /// Whom to call: 7 to 20 digits with an optional `+`.
+    #[schema(pattern = "^\\+?[0-9]{7,20}$", example = "+15550000200")]
+    phone_number: String,
+    #[schema(inline)]
+    #[serde(flatten)]
+    options: CallOptions,
 }
 
 /// Handles `POST /interaction/{number}`.
 ///
 /// # Errors
 /// Problems as documented for the API.
+#[utoipa::path(
+    post, path = "/interaction/{number}", tag = "calls", operation_id = "create_interaction",
+    summary = "Place a call to the number in the path",
+    params(("number" = String, Path, pattern = "^\\+?[0-9]{7,20}$", example = "+15550000200", description = "Whom to call.")),
+    request_body(content = CallOptions, description = "How; may be left out."),
+    responses(
+        (status = 202, description = "The call is queued.", body = CallAccepted),
+        (status = 200, description = "With `dry_run`: what would be dialled.", body = DryRun),
+    ),
+)]
 pub async fn create_interaction(
     State(state): State<OriginateState>,
     MayWrite(client): MayWrite,
@@ -95,6 +211,15 @@ pub async fn reject_number(_access: MayWrite) -> Problem {
 ///
 /// # Errors
 /// Problems as documented for the API.
+#[utoipa::path(
+    post, path = "/calls", tag = "calls", operation_id = "create_call",
+    summary = "Place a call",
+    request_body(content = NewCall),
+    responses(
+        (status = 202, description = "The call is queued.", body = CallAccepted),
+        (status = 200, description = "With `dry_run`: what would be dialled.", body = DryRun),
+    ),
+)]
 pub async fn create_call(
     State(state): State<OriginateState>,
     MayWrite(client): MayWrite,
@@ -301,18 +426,19 @@ async fn replay(
 
 /// What would be dialled.
 fn dry_run(request: &CallRequest) -> Response {
-    Json(serde_json::json!({
-        "success": true,
-        "dry_run": true,
-        "message": "Nothing was queued",
-        "phone_number": request.phone_number.to_string(),
-        "channel": request.endpoint.to_string(),
-        "context": request.target.context.to_string(),
-        "extension": request.target.extension.to_string(),
-        "priority": request.target.priority.get(),
-        "caller_id": request.caller_id.as_ref().map(ToString::to_string),
-        "media": request.media.as_ref().map(|media| media.uris().collect::<Vec<_>>()),
-    }))
+    let media = request.media.as_ref();
+    Json(DryRun {
+        success: true,
+        dry_run: true,
+        message: "Nothing was queued",
+        phone_number: request.phone_number.to_string(),
+        channel: request.endpoint.to_string(),
+        context: request.target.context.to_string(),
+        extension: request.target.extension.to_string(),
+        priority: request.target.priority.get(),
+        caller_id: request.caller_id.as_ref().map(ToString::to_string),
+        media: media.map(|media| media.uris().map(str::to_owned).collect()),
+    })
     .into_response()
 }
 
@@ -332,7 +458,7 @@ async fn not_recorded(state: &OriginateState, call: &Call) -> Problem {
 }
 
 fn accepted(call: &Call, uri: &Uri) -> Response {
-    let body = Accepted {
+    let body = CallAccepted {
         success: true,
         call_id: call.request.id.to_string(),
         phone_number: call.request.phone_number.to_string(),

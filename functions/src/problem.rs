@@ -6,9 +6,10 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// What is wrong with one field of a request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// The field's name, or `body`.
     pub field: String,
@@ -31,16 +32,26 @@ struct Details {
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// An error as clients see it: a problem (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProblemBody {
+    /// What kind of problem it is; does not change.
+    #[schema(example = "urn:problem:invalid-request")]
     r#type: String,
-    title: &'a str,
+    /// The kind in words.
+    title: String,
+    /// The response's status.
     status: u16,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [FieldError],
+    /// What happened this time.
+    detail: String,
+    /// What is wrong with each field of the request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    errors: Vec<FieldError>,
+    /// The call that this is about, if it may have been queued.
     #[serde(skip_serializing_if = "Option::is_none")]
-    call_id: Option<&'a str>,
+    #[schema(nullable = false)]
+    call_id: Option<String>,
 }
 
 impl Problem {
@@ -223,17 +234,26 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The problem as clients see it.
+    #[must_use]
+    pub fn body(&self) -> ProblemBody {
+        let Self(problem) = self;
+        ProblemBody {
+            r#type: format!("urn:problem:{}", problem.kind),
+            title: problem.title.to_owned(),
+            status: problem.status.as_u16(),
+            detail: problem.detail.clone(),
+            errors: problem.errors.clone(),
+            call_id: problem.call_id.clone(),
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let body = self.body();
         let Self(problem) = self;
-        let body = Body {
-            r#type: format!("urn:problem:{}", problem.kind),
-            title: problem.title,
-            status: problem.status.as_u16(),
-            detail: &problem.detail,
-            errors: &problem.errors,
-            call_id: problem.call_id.as_deref(),
-        };
         let mut response = (problem.status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(

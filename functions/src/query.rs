@@ -74,10 +74,12 @@ impl Parameters {
         least: usize,
         most: usize,
     ) -> Option<usize> {
-        let number = text?
-            .parse()
+        let text = text?;
+        // As it is written back: no sign, no leading zeros.
+        let number = text
+            .parse::<usize>()
             .ok()
-            .filter(|number| (least..=most).contains(number));
+            .filter(|number| (least..=most).contains(number) && number.to_string() == text);
         if number.is_none() {
             self.reject(
                 name,

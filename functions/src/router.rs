@@ -5,12 +5,16 @@ use axum::routing::{get, post};
 use axum::{Router, middleware};
 
 use crate::control::{self, ControlState};
+use crate::docs;
+use crate::guard::{self, AllowedOrigins};
 use crate::list;
+use crate::openapi;
 use crate::originate::{self, OriginateState};
 use crate::payload::MAX_BODY;
 use crate::problem::Problem;
 use crate::request_id;
 use crate::status::{self, StatusState};
+use crate::system::{self, SystemState};
 use crate::token::{self, TokenState};
 
 /// The prefixes under which the API is served.
@@ -59,6 +63,25 @@ pub fn control(state: ControlState) -> Router {
     prefixed(&routes)
 }
 
+/// The routes of the system function, outside the prefixes.
+pub fn system(state: SystemState) -> Router {
+    let mut routes = Router::new()
+        .route("/", get(system::read_service))
+        .route("/health", get(system::read_health));
+    if state.pages.metrics {
+        routes = routes.route("/metrics", get(system::read_metrics));
+    }
+    if state.pages.docs {
+        routes = routes
+            .route("/openapi.json", get(openapi::read_document))
+            .route("/docs", get(docs::read_docs))
+            .route("/docs/{file}", get(docs::read_docs_file))
+            .route("/redoc", get(docs::read_redoc))
+            .route("/redoc/{file}", get(docs::read_redoc_file));
+    }
+    routes.with_state(state)
+}
+
 fn prefixed(routes: &Router) -> Router {
     PREFIXES.into_iter().fold(Router::new(), |router, prefix| {
         router.nest(prefix, routes.clone())
@@ -66,10 +89,17 @@ fn prefixed(routes: &Router) -> Router {
 }
 
 /// Finishes a router: what every answer has, and what an unknown path or method gets.
-pub fn finish(router: Router) -> Router {
-    router
+pub fn finish(router: Router, origins: &AllowedOrigins) -> Router {
+    let router = router
         .fallback(async || Problem::route_not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(request_id::identify))
+        .layer(middleware::from_fn(guard::catch))
+        .layer(middleware::from_fn(request_id::identify));
+    let router = if origins.is_empty() {
+        router
+    } else {
+        router.layer(origins.layer())
+    };
+    router.layer(middleware::from_fn(guard::secure))
 }

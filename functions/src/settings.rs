@@ -98,6 +98,25 @@ pub fn read_retention(reader: &mut Reader<'_>) -> Duration {
     Duration::from_hours(24 * reader.number("RETENTION_DAYS", 90, 1, 3_650))
 }
 
+/// Which of the optional pages are there.
+#[derive(Clone, Copy, Debug)]
+pub struct Pages {
+    /// `DOCS_ENABLED`: `/docs`, `/redoc` and `/openapi.json`.
+    pub docs: bool,
+    /// `METRICS_ENABLED`: `/metrics`.
+    pub metrics: bool,
+}
+
+impl Pages {
+    /// Reads the settings.
+    pub fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            docs: reader.flag("DOCS_ENABLED", true),
+            metrics: reader.flag("METRICS_ENABLED", true),
+        }
+    }
+}
+
 /// What a call gets that its request does not say.
 #[derive(Clone, Debug)]
 pub struct CallDefaults {

@@ -43,6 +43,12 @@ pub type Fresh<T> = ([(HeaderName, HeaderValue); 1], T);
 ///
 /// # Errors
 /// Problems as documented for the API.
+#[utoipa::path(
+    get, path = "/calls/{call_id}", tag = "calls", operation_id = "read_call",
+    summary = "A call's status",
+    params(("call_id" = uuid::Uuid, Path, description = "The call.")),
+    responses((status = 200, description = "The call.", body = CallView)),
+)]
 pub async fn read_call(
     State(state): State<StatusState>,
     _access: MayRead,
@@ -56,6 +62,12 @@ pub async fn read_call(
 ///
 /// # Errors
 /// Problems as documented for the API.
+#[utoipa::path(
+    get, path = "/calls/{call_id}/events", tag = "calls", operation_id = "read_call_events",
+    summary = "A call's timeline",
+    params(("call_id" = uuid::Uuid, Path, description = "The call.")),
+    responses((status = 200, description = "What happened, in order.", body = TimelineView)),
+)]
 pub async fn read_events(
     State(state): State<StatusState>,
     _access: MayRead,

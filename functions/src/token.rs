@@ -13,6 +13,7 @@ use cloud::users::check_username;
 use cloud::{UserStore, clock, error, password};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use utoipa::ToSchema;
 
 use crate::client_address::ClientAddress;
 use crate::jwt::{Jwt, Scope};
@@ -45,21 +46,41 @@ impl TokenState {
 
 // The field names are RFC 6749's.
 #[allow(clippy::struct_field_names)]
-#[derive(Deserialize)]
-struct Grant {
+/// A request for a token (RFC 6749, section 4.3.2).
+#[derive(Deserialize, ToSchema)]
+pub struct Grant {
+    /// `password`, or nothing.
+    #[schema(nullable = false, pattern = "^(?:password)?$", example = "password")]
     grant_type: Option<String>,
+    /// The user.
+    #[schema(nullable = false, required = true, example = "demo")]
     username: Option<String>,
+    /// The user's password.
+    #[schema(nullable = false, required = true, format = Password)]
     password: Option<String>,
+    /// The scopes that are wanted, with spaces between them; all unless given.
+    #[schema(
+        nullable = false,
+        pattern = "^ *(?:(?:calls:write|calls:read)(?: +(?:calls:write|calls:read))* *)?$",
+        example = "calls:read"
+    )]
     scope: Option<String>,
 }
 
 #[allow(clippy::struct_field_names)]
-#[derive(Serialize)]
-struct Token {
+/// A token (RFC 6749, section 5.1).
+#[derive(Serialize, ToSchema)]
+pub struct Token {
+    /// Goes into `Authorization: Bearer`.
     access_token: String,
+    /// Always `bearer`.
+    #[schema(example = "bearer")]
     token_type: &'static str,
     /// Seconds.
+    #[schema(example = 1_800)]
     expires_in: u64,
+    /// What it grants.
+    #[schema(example = "calls:write calls:read")]
     scope: String,
 }
 
@@ -94,9 +115,14 @@ const TOO_MANY: OauthError = OauthError {
     description: "too many requests from this address; Retry-After says when to try again",
 };
 
-#[derive(Serialize)]
-struct OauthBody {
+/// An error of the token endpoint (RFC 6749, section 5.2).
+#[derive(Serialize, ToSchema)]
+pub struct OauthBody {
+    /// The error's code.
+    #[schema(example = "invalid_grant")]
     error: &'static str,
+    /// The error in words.
+    #[schema(example = "the username or the password is wrong")]
     error_description: &'static str,
 }
 
@@ -125,6 +151,19 @@ fn no_store() -> [(header::HeaderName, HeaderValue); 2] {
 }
 
 /// Handles a request for a token: within the client's limit, which its answer tells.
+#[utoipa::path(
+    post, path = "/token", tag = "token", operation_id = "create_token",
+    summary = "A token for a username and a password",
+    description = "The OAuth2 password grant. Limited per client address: `RateLimit` and `RateLimit-Policy` tell how \
+        much is left.",
+    request_body(content = Grant, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "A token.", body = Token),
+        (status = 400, description = "The request is wrong.", body = OauthBody),
+        (status = 401, description = "The username or the password is wrong.", body = OauthBody),
+        (status = 429, description = "Too many requests from this address; `Retry-After` says when to try again.", body = OauthBody),
+    ),
+)]
 pub async fn grant_token(
     State(state): State<TokenState>,
     ClientAddress(address): ClientAddress,
@@ -200,12 +239,16 @@ async fn grant_within_limit(
         || password::NOBODY.to_owned(),
         |user| user.password_hash.clone(),
     );
-    let Ok(_permit) = state.hashing.acquire().await else {
+    let Ok(permit) = Arc::clone(&state.hashing).acquire_owned().await else {
         return Problem::internal().into_response();
     };
-    let matches = tokio::task::spawn_blocking(move || password::verify(&request.password, &hash))
-        .await
-        .unwrap_or(false);
+    let matches = tokio::task::spawn_blocking(move || {
+        // Held by the hash itself: a client that goes away does not let another begin.
+        let _permit = permit;
+        password::verify(&request.password, &hash)
+    })
+    .await
+    .unwrap_or(false);
     if !matches || user.is_none_or(|user| user.disabled) {
         tracing::info!("a token was refused");
         return WRONG_CREDENTIALS.into_response();

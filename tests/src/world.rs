@@ -12,9 +12,10 @@ use cloud::rate_limit::RateLimit;
 use cloud::settings::Reader;
 use cloud::{CallQueue, CallStore, UserStore};
 use functions::cursor::Cursors;
+use functions::guard::AllowedOrigins;
 use functions::jwt::{Jwt, Scope};
 use functions::router;
-use functions::settings::{CallDefaults, JwtSettings};
+use functions::settings::{CallDefaults, JwtSettings, Pages};
 use local::Embedded;
 use local::embedded::{CALLS_TABLE, STATE_TABLE, USERS_TABLE};
 use local::system::Api;
@@ -186,8 +187,12 @@ impl World {
             cursors: Arc::new(Cursors::new(&jwt_settings(SECRET_KEY))),
             jwt: Arc::new(jwt),
             token_limit,
+            pages: Pages {
+                docs: true,
+                metrics: true,
+            },
         };
-        let router = router::finish(api.routes());
+        let router = router::finish(api.routes(), &AllowedOrigins::default());
         tokio::spawn(async move {
             axum::serve(
                 listener,

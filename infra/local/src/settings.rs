@@ -8,7 +8,8 @@ use cloud::Secret;
 use cloud::rate_limit::RateLimit;
 use cloud::settings::{Reader, Source};
 use cloud::telemetry::LogSettings;
-use functions::settings::{CallDefaults, JwtSettings, read_rate_limit};
+use functions::guard::AllowedOrigins;
+use functions::settings::{CallDefaults, JwtSettings, Pages, read_rate_limit};
 
 use crate::embedded;
 
@@ -32,6 +33,10 @@ pub struct LocalSettings {
     pub token_limit: RateLimit,
     /// Calls.
     pub calls: CallDefaults,
+    /// Which of the optional pages are there.
+    pub pages: Pages,
+    /// Which origins' pages may call the API.
+    pub origins: AllowedOrigins,
     /// The bridge; its queue and the simulator's address are filled in at the start.
     pub bridge: BridgeSettings,
     /// Logs.
@@ -93,6 +98,8 @@ impl LocalSettings {
         let jwt = JwtSettings::read(&mut reader);
         let token_limit = read_rate_limit(&mut reader);
         let calls = CallDefaults::read(&mut reader);
+        let pages = Pages::read(&mut reader);
+        let origins = AllowedOrigins::read(&mut reader);
         let bridge = BridgeSettings::read(&mut reader);
         let data = reader
             .text("LOCAL_DATA")
@@ -108,6 +115,8 @@ impl LocalSettings {
                 jwt: jwt?,
                 token_limit,
                 calls: calls?,
+                pages,
+                origins,
                 bridge: bridge?,
                 log,
             })

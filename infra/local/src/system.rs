@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::get;
 use bridge::Bridge;
 use bridge::ari::AriClient;
 use bridge::ari::client::AriError;
@@ -15,20 +13,22 @@ use cloud::aws::{Clients, Patience};
 use cloud::rate_limit::{RateLimit, RateLimiter};
 use cloud::users::Changed;
 use cloud::{
-    CallQueue, CallStore, ControlQueues, Secret, StoreError, UserStore, clock, password, tables,
+    CallQueue, CallStore, ControlQueues, Heartbeats, Secret, StoreError, UserStore, clock,
+    password, tables,
 };
 use domain::{CallStatus, QueueMessage, Timestamp};
 use functions::control::ControlState;
 use functions::cursor::Cursors;
+use functions::health::Health;
 use functions::jwt::{Jwt, Scope};
 use functions::originate::OriginateState;
 use functions::router;
-use functions::settings::CallDefaults;
+use functions::settings::{CallDefaults, Pages};
 use functions::status::StatusState;
+use functions::system::SystemState;
 use functions::token::TokenState;
 use simulator::{Credentials, Simulator};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -127,6 +127,8 @@ impl System {
             mut jwt,
             token_limit,
             calls,
+            pages,
+            origins,
             mut bridge,
             ..
         } = settings;
@@ -185,8 +187,9 @@ impl System {
             cursors,
             jwt,
             token_limit,
+            pages,
         };
-        let router = router::finish(api.routes().merge(health(bridge.readiness())));
+        let router = router::finish(api.routes(), &origins);
         let stop = CancellationToken::new();
         let serving = axum::serve(
             listener,
@@ -252,6 +255,8 @@ pub struct Api {
     pub jwt: Arc<Jwt>,
     /// How many of them a client may ask for.
     pub token_limit: RateLimit,
+    /// Which of the optional pages are there.
+    pub pages: Pages,
 }
 
 impl Api {
@@ -264,11 +269,20 @@ impl Api {
             "token",
             self.token_limit,
         );
-        let calls = CallStore::new(dynamodb, self.calls_table);
+        let calls = CallStore::new(dynamodb.clone(), self.calls_table);
         let retention = self.calls.retention;
+        let queue = CallQueue::new(self.clients.sqs.clone(), self.calls_queue_url);
+        let system = SystemState {
+            health: Health {
+                calls: calls.clone(),
+                queue: queue.clone(),
+                heartbeats: Heartbeats::new(dynamodb, STATE_TABLE.to_owned()),
+            },
+            pages: self.pages,
+        };
         let originate = OriginateState {
             calls: calls.clone(),
-            queue: CallQueue::new(self.clients.sqs.clone(), self.calls_queue_url),
+            queue,
             defaults: Arc::new(self.calls),
             jwt: Arc::clone(&self.jwt),
         };
@@ -280,6 +294,7 @@ impl Api {
         router::token(TokenState::new(self.users, limiter, Arc::clone(&self.jwt)))
             .merge(router::originate(originate))
             .merge(router::control(control))
+            .merge(router::system(system))
             .merge(router::status(StatusState {
                 calls,
                 retention,
@@ -287,19 +302,6 @@ impl Api {
                 jwt: self.jwt,
             }))
     }
-}
-
-fn health(up: watch::Receiver<bool>) -> Router {
-    Router::new().route(
-        "/health",
-        get(async move || {
-            if *up.borrow() {
-                (StatusCode::OK, r#"{"status":"healthy"}"#)
-            } else {
-                (StatusCode::SERVICE_UNAVAILABLE, r#"{"status":"unhealthy"}"#)
-            }
-        }),
-    )
 }
 
 async fn start_simulator(bridge: &mut bridge::BridgeSettings) -> Result<Simulator, SystemError> {

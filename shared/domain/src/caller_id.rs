@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// A caller id: a name, a number, or both, in Asterisk's form `"Name" <number>`.
 ///
 /// Also taken: `Name <number>`, `<number>`, and a bare number. The name is at most 40
-/// bytes of printable text without `"`, `<`, `>`, `\`, `&`, `,`, `$`, `{`, `}` and `;`; the number
+/// characters of printable text without `"`, `<`, `>`, `\`, `&`, `,`, `$`, `{`, `}` and `;`; the number
 /// an optional `+` and 1 to 20 digits, `*` or `#`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallerId {
@@ -14,8 +14,16 @@ pub struct CallerId {
     number: Option<String>,
 }
 
-/// Longest name, in bytes.
+/// Longest name, in characters.
 pub const MAX_CALLER_NAME: usize = 40;
+/// The same as a regular expression (ECMA-262), for documents.
+pub const CALLER_ID_PATTERN: &str = concat!(
+    r#"^ *(?:\+?[0-9*#]{1,20}|"[^\x00-\x1f\x7f-\x9f"<>\\&,${};]{1,40}""#,
+    r#"|(?:[^\x00- \x7f-\x9f"<>\\&,${};](?:[^\x00-\x1f\x7f-\x9f"<>\\&,${};]{0,38}[^\x00- \x7f-\x9f"<>\\&,${};])?)"#,
+    r#"|(?:"[^\x00-\x1f\x7f-\x9f"<>\\&,${};]{0,40}""#,
+    r#"|[^\x00- \x7f-\x9f"<>\\&,${};](?:[^\x00-\x1f\x7f-\x9f"<>\\&,${};]{0,38}[^\x00- \x7f-\x9f"<>\\&,${};])?)?"#,
+    r#" *<\+?[0-9*#]{1,20}>) *$"#
+);
 /// Longest number, in characters after the `+`.
 pub const MAX_CALLER_NUMBER: usize = 20;
 
@@ -47,7 +55,7 @@ impl fmt::Display for CallerId {
 /// The text is not a caller id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "must be a number such as +15550000100 or \"Name\" <+15550000100>, the name at most 40 bytes without any of \" < > \\ & , $ {{ }} ;"
+    "must be a number such as +15550000100 or \"Name\" <+15550000100>, the name at most 40 characters without any of \" < > \\ & , $ {{ }} ;"
 )]
 pub struct InvalidCallerId;
 
@@ -83,7 +91,7 @@ fn unquote(name: &str) -> Result<&str, InvalidCallerId> {
 }
 
 fn is_name(name: &str) -> bool {
-    name.len() <= MAX_CALLER_NAME
+    name.chars().count() <= MAX_CALLER_NAME
         && name
             .chars()
             .all(|c| !c.is_control() && !"\"<>\\&,${};".contains(c))

@@ -18,7 +18,7 @@ pub enum QueueMessage {
 }
 
 /// Longest message that is read, in bytes. Ours are under 1 KiB.
-pub const MAX_MESSAGE_LENGTH: usize = 16 * 1024;
+pub const MAX_MESSAGE_LENGTH: usize = 32 * 1024;
 
 /// The text is not a message of ours. The text itself is not part of the error: it may
 /// be anything.

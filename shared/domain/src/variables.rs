@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 pub const MAX_VARIABLES: usize = 20;
 /// Longest name, in bytes.
 pub const MAX_VARIABLE_NAME: usize = 64;
-/// Longest value, in bytes.
+/// Longest value, in characters.
 pub const MAX_VARIABLE_VALUE: usize = 256;
 
 /// Channel variables: at most [`MAX_VARIABLES`], each a plain name (no dialplan function) with a
@@ -26,7 +26,9 @@ pub enum InvalidVariable {
     )]
     Name,
     /// The value is too long or holds control characters.
-    #[error("must have values of at most {MAX_VARIABLE_VALUE} bytes without control characters")]
+    #[error(
+        "must have values of at most {MAX_VARIABLE_VALUE} characters without control characters"
+    )]
     Value,
 }
 
@@ -47,7 +49,7 @@ impl Variables {
             {
                 return Err(InvalidVariable::Name);
             }
-            if value.len() > MAX_VARIABLE_VALUE || value.chars().any(char::is_control) {
+            if value.chars().count() > MAX_VARIABLE_VALUE || value.chars().any(char::is_control) {
                 return Err(InvalidVariable::Value);
             }
         }

@@ -1,0 +1,86 @@
+//! The functions' metrics: one line of `CloudWatch`'s embedded metric format for each request.
+//!
+//! Lambda has no place to keep counts in, so each line is a request; `CloudWatch` adds them up.
+
+use std::io::Write;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use cloud::clock;
+use serde_json::{Value, json};
+
+/// Where the metrics appear in `CloudWatch`.
+const NAMESPACE: &str = "OutboundCalls";
+
+/// Prints the metrics of each request of the function named by the state.
+pub async fn measure(
+    State(function): State<&'static str>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let begun = Instant::now();
+    // The route, not the path: paths hold numbers and ids.
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("none", MatchedPath::as_str)
+        .to_owned();
+    let response = next.run(request).await;
+    let line = line(
+        function,
+        &route,
+        response.status().as_u16(),
+        begun.elapsed().as_secs_f64(),
+        clock::now().as_millis(),
+    );
+    // Nobody may be listening.
+    let _ = writeln!(std::io::stdout(), "{line}");
+    response
+}
+
+fn line(function: &str, route: &str, status: u16, seconds: f64, at_ms: i64) -> Value {
+    json!({
+        "_aws": {
+            "Timestamp": at_ms,
+            "CloudWatchMetrics": [{
+                "Namespace": NAMESPACE,
+                "Dimensions": [["function"], ["function", "route", "status"]],
+                "Metrics": [
+                    {"Name": "api_requests_total", "Unit": "Count"},
+                    {"Name": "api_request_latency_seconds", "Unit": "Seconds"},
+                ],
+            }],
+        },
+        "function": function,
+        "route": route,
+        // Of its class only: few values.
+        "status": format!("{}xx", status / 100),
+        "api_requests_total": 1,
+        "api_request_latency_seconds": seconds,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_and_dimension_that_is_named_is_there() {
+        let line = line("status", "/api/v2/calls/{call_id}", 404, 0.25, 1);
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        let metrics = directive["Metrics"].as_array().unwrap().iter();
+        let dimensions = directive["Dimensions"].as_array().unwrap().iter();
+        let names = metrics
+            .map(|metric| metric["Name"].as_str().unwrap())
+            .chain(dimensions.flat_map(|set| {
+                let set = set.as_array().unwrap().iter();
+                set.map(|name| name.as_str().unwrap())
+            }));
+        for name in names {
+            assert!(!line[name].is_null(), "{name}");
+        }
+        assert_eq!(line["status"], "4xx");
+    }
+}
