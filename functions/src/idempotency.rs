@@ -33,11 +33,14 @@ impl IdempotencyKey {
         };
         let key = value.to_str().unwrap_or_default();
         if (1..=MAX_KEY).contains(&key.len())
+            && key.bytes().all(|b| b.is_ascii_graphic())
             && headers.get_all(IDEMPOTENCY_KEY).iter().count() == 1
         {
             Ok(Some(Self(key.to_owned())))
         } else {
-            let detail = format!("must be one value of 1 to {MAX_KEY} printable ASCII characters");
+            let detail = format!(
+                "must be one value of 1 to {MAX_KEY} printable ASCII characters without spaces"
+            );
             Err(Problem::invalid_field("Idempotency-Key", detail))
         }
     }

@@ -41,6 +41,7 @@ struct Prefixed;
         (name = "token", description = "Access tokens"),
         (name = "calls", description = "Placing calls, and what became of them"),
         (name = "system", description = "The service itself"),
+        (name = "v1", description = "The same under the former prefix"),
     )
 )]
 struct System;
@@ -213,6 +214,7 @@ fn mark_old(item: &mut Value) {
     for operation in operations(item) {
         let id = operation["operationId"].as_str().unwrap_or_default();
         operation["operationId"] = json!(format!("{id}_v1"));
+        operation["tags"] = json!(["v1"]);
         operation["deprecated"] = json!(true);
     }
 }

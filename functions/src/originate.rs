@@ -169,6 +169,8 @@ pub struct NewCall {
 #[utoipa::path(
     post, path = "/interaction/{number}", tag = "calls", operation_id = "create_interaction",
     summary = "Place a call to the number in the path",
+    description = "Checks the request, records the call and queues it for a bridge. A client that is told 503 is never called. \
+        With an `Idempotency-Key` the request can be repeated safely.",
     params(("number" = String, Path, pattern = "^\\+?[0-9]{7,20}$", example = "+15550000200", description = "Whom to call.")),
     request_body(content = CallOptions, description = "How; may be left out."),
     responses(
@@ -214,6 +216,8 @@ pub async fn reject_number(_access: MayWrite) -> Problem {
 #[utoipa::path(
     post, path = "/calls", tag = "calls", operation_id = "create_call",
     summary = "Place a call",
+    description = "Checks the request, records the call and queues it for a bridge. A client that is told 503 is never called. \
+        With an `Idempotency-Key` the request can be repeated safely.",
     request_body(content = NewCall),
     responses(
         (status = 202, description = "The call is queued.", body = CallAccepted),

@@ -73,6 +73,16 @@ fn has_json_type(headers: &HeaderMap) -> bool {
     })
 }
 
+/// The whole number that a JSON number such as `1.0` is.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "within the range where every whole number is exact"
+)]
+fn whole(number: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)
+}
+
 /// Takes fields out of an object and collects what is wrong with them. Unknown fields
 /// are ignored; `null` counts as absent.
 pub struct Fields {
@@ -152,7 +162,8 @@ impl Fields {
     where
         E: fmt::Display,
     {
-        let Some(number) = self.value(field)?.as_i64() else {
+        let value = self.value(field)?;
+        let Some(number) = value.as_i64().or_else(|| whole(value.as_f64()?)) else {
             self.reject(field, "must be a whole number");
             return None;
         };

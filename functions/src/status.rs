@@ -46,6 +46,7 @@ pub type Fresh<T> = ([(HeaderName, HeaderValue); 1], T);
 #[utoipa::path(
     get, path = "/calls/{call_id}", tag = "calls", operation_id = "read_call",
     summary = "A call's status",
+    description = "As it was written last. A status never goes back, and a call that is over never changes.",
     params(("call_id" = uuid::Uuid, Path, description = "The call.")),
     responses((status = 200, description = "The call.", body = CallView)),
 )]
@@ -65,6 +66,7 @@ pub async fn read_call(
 #[utoipa::path(
     get, path = "/calls/{call_id}/events", tag = "calls", operation_id = "read_call_events",
     summary = "A call's timeline",
+    description = "What happened, step by step, with Asterisk's times and ours.",
     params(("call_id" = uuid::Uuid, Path, description = "The call.")),
     responses((status = 200, description = "What happened, in order.", body = TimelineView)),
 )]

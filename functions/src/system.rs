@@ -42,6 +42,7 @@ pub struct ServiceView {
 #[utoipa::path(
     get, path = "/", tag = "system", operation_id = "read_service",
     summary = "What this service is",
+    description = "Its name, its release, and where its API begins.",
     responses((status = 200, description = "The service.", body = ServiceView)),
 )]
 pub async fn read_service(State(state): State<SystemState>) -> Json<ServiceView> {

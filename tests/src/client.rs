@@ -27,6 +27,18 @@ impl Client {
         Self { http, base, token }
     }
 
+    /// Where the API is: `http://host:port`.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
     /// A request with the token; `path` begins after the host.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http

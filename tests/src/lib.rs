@@ -10,6 +10,7 @@
 )]
 
 pub mod asterisk;
+pub mod browser;
 pub mod client;
 pub mod pbx;
 pub mod ports;

@@ -4,6 +4,7 @@
 //! (`asterisk::…`). Each has tables, a queue, bridges and phone numbers of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod api;
 mod bridge_program;
 mod contract;
 mod endings;
@@ -15,6 +16,7 @@ mod load;
 mod local_run;
 mod media;
 mod once;
+mod pages;
 mod requests;
 mod users;
 
@@ -120,10 +122,12 @@ fn main() -> ExitCode {
     listing::add(&mut suite);
     load::add(&mut suite);
     contract::add(&mut suite);
+    api::add(&mut suite);
     users::add(&mut suite);
     lambda::add(&mut suite);
     bridge_program::add(&mut suite);
     local_run::add(&mut suite);
+    pages::add(&mut suite);
     let Suite { trials, .. } = suite;
     // The trials hold what is left of the PBX; it ends with the last of them.
     libtest_mimic::run(&arguments, trials).exit_code()
