@@ -23,6 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 use uuid::Uuid;
 
 use crate::ari::client::ChannelReply;
@@ -345,11 +346,12 @@ impl CallTask {
                 self.timer = None;
                 let (queue, receipt, id) =
                     (self.shared.queue.clone(), self.receipt.clone(), self.id());
-                self.shared.errands.spawn(async move {
+                let errand = async move {
                     if let Err(error) = queue.give_back(&receipt, jittered(after)).await {
                         tracing::warn!(call_id = %id, error = %error::chain(&error), "a message was not given back");
                     }
-                });
+                };
+                self.shared.errands.spawn(errand.in_current_span());
             }
         }
     }
@@ -601,7 +603,8 @@ impl CallTask {
 
     fn hang_up_on_an_errand(&self) {
         let (ari, id) = (self.shared.ari.clone(), self.id());
-        self.shared.errands.spawn(hang_up_surely(ari, id));
+        let errand = hang_up_surely(ari, id).in_current_span();
+        self.shared.errands.spawn(errand);
     }
 }
 

@@ -8,6 +8,7 @@ use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT};
 use domain::QueueMessage;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::backoff::Backoff;
 use crate::call_task::{CallTask, Shared};
@@ -117,6 +118,11 @@ impl Poller {
         };
         match self.registry.register(request.id) {
             Ok(registration) => {
+                let span = tracing::info_span!(
+                    "call",
+                    call_id = %request.id,
+                    request_id = %request.request_id
+                );
                 let task = CallTask::new(
                     Arc::clone(&self.shared),
                     request,
@@ -124,7 +130,8 @@ impl Poller {
                     registration,
                     slot,
                 );
-                self.tasks.spawn(task.run());
+                // Every line about the call bears both.
+                self.tasks.spawn(task.run().instrument(span));
             }
             Err(Busy { claimed: true }) => {
                 let _ = self.shared.done.send(delivery.receipt).await;

@@ -26,6 +26,8 @@ pub fn path(name: &str) -> PathBuf {
 /// A running program.
 pub struct Program {
     child: Child,
+    /// What it has complained about and has been read.
+    complaints: String,
 }
 
 /// How a program ended.
@@ -54,7 +56,10 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", path(name).display()));
-        Self { child }
+        Self {
+            child,
+            complaints: String::new(),
+        }
     }
 
     /// Gives the program its standard input, whole.
@@ -66,6 +71,29 @@ impl Program {
             .write_all(text.as_bytes())
             .await
             .expect("the program reads");
+    }
+
+    /// Reads what it complains about until a line holds `wanted`.
+    pub async fn wait_for_error(&mut self, wanted: &str) {
+        let stderr = self.child.stderr.take().expect("its complaints");
+        let mut lines = BufReader::new(stderr);
+        let reading = async {
+            loop {
+                let mut line = String::new();
+                let read = lines.read_line(&mut line).await.expect("its complaints");
+                self.complaints.push_str(&line);
+                if read == 0 || line.contains(wanted) {
+                    return;
+                }
+            }
+        };
+        let in_time = timeout(PATIENCE, reading).await.is_ok();
+        assert!(
+            in_time && self.complaints.contains(wanted),
+            "it never complained about {wanted:?}:\n{}",
+            self.complaints
+        );
+        self.child.stderr = Some(lines.into_inner());
     }
 
     /// Reads what it writes until a line holds `wanted`; returns all that was read.
@@ -116,7 +144,7 @@ impl Program {
         Ended {
             code: output.status.code(),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            stderr: self.complaints + &String::from_utf8_lossy(&output.stderr),
         }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use e2e::client::read;
 use e2e::program::Program;
 use e2e::world::{number, source};
 use e2e::{Line, Pbx, World};
+use reqwest::Method;
 use serde_json::json;
 
 use crate::Suite;
@@ -30,8 +32,13 @@ async fn takes_a_call(pbx: Arc<Pbx>) {
     ]));
     let password = environment["ARI_PASSWORD"].clone();
     let bridge = Program::start("bridge", &[], &environment);
-    let id = api.place(&number("486"), json!({})).await;
-    assert_eq!(api.wait_until_over(&id).await["status"], "busy");
+    let request = api
+        .request(Method::POST, "/api/v2/calls")
+        .header("x-request-id", "find-me-in-the-log")
+        .json(&json!({"phone_number": number("486")}));
+    let (_, accepted) = read(request.send().await.unwrap()).await;
+    let id = accepted["call_id"].as_str().unwrap();
+    assert_eq!(api.wait_until_over(id).await["status"], "busy");
 
     // A call that is live when the bridge stops goes on without it.
     let to = number("000");
@@ -48,11 +55,18 @@ async fn takes_a_call(pbx: Arc<Pbx>) {
     assert_eq!(api.status(&live).await["status"], "ringing");
     assert_eq!(world.queued().await, 0);
 
+    let about = ended.stderr.lines().filter(|line| line.contains(id));
+    let about: Vec<serde_json::Value> = about
+        .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+        .collect();
     assert!(
-        ended.stderr.contains("the call is over"),
-        "{}",
-        ended.stderr
+        about
+            .iter()
+            .any(|line| line["message"] == "the call is over")
     );
+    for line in about {
+        assert_eq!(line["span"]["request_id"], "find-me-in-the-log", "{line}");
+    }
     assert!(!ended.stderr.contains(&password), "a secret was logged");
     let (url, username, password) = pbx.ari();
     let hang_up = reqwest::Client::new().delete(format!("{url}/channels/{live}"));

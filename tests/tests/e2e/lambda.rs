@@ -1,5 +1,6 @@
 //! The functions' real binaries, behind a Lambda Runtime API.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloud::password;
@@ -23,8 +24,17 @@ pub fn add(suite: &mut Suite) {
 }
 
 async fn start(name: &str, world: &World) -> (Program, RuntimeApi) {
+    start_with(name, world, &BTreeMap::new()).await
+}
+
+/// Starts a function's program with some settings of its own.
+pub async fn start_with(
+    name: &str,
+    world: &World,
+    settings: &BTreeMap<String, String>,
+) -> (Program, RuntimeApi) {
     let api = RuntimeApi::start().await;
-    let environment = source(&[
+    let mut environment = source(&[
         ("AWS_LAMBDA_RUNTIME_API", &api.address),
         ("AWS_LAMBDA_FUNCTION_NAME", name),
         ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
@@ -46,10 +56,12 @@ async fn start(name: &str, world: &World) -> (Program, RuntimeApi) {
             &world.embedded.control_queue_url_prefix,
         ),
     ]);
+    environment.extend(settings.clone());
     (Program::start(name, &[], &environment), api)
 }
 
-fn body(answer: &Value) -> Value {
+/// The JSON body of a function's answer.
+pub fn body(answer: &Value) -> Value {
     serde_json::from_str(answer["body"].as_str().unwrap_or_default()).unwrap_or_default()
 }
 

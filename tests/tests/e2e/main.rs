@@ -17,7 +17,9 @@ mod local_run;
 mod media;
 mod once;
 mod pages;
+mod readme;
 mod requests;
+mod secrets;
 mod users;
 
 use std::future::Future;
@@ -128,6 +130,8 @@ fn main() -> ExitCode {
     bridge_program::add(&mut suite);
     local_run::add(&mut suite);
     pages::add(&mut suite);
+    readme::add(&mut suite);
+    secrets::add(&mut suite);
     let Suite { trials, .. } = suite;
     // The trials hold what is left of the PBX; it ends with the last of them.
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -1,0 +1,111 @@
+//! The README's examples, run as they are printed.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use e2e::Pbx;
+use e2e::program::Program;
+use e2e::world::source;
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::Suite;
+
+pub fn add(suite: &mut Suite) {
+    suite.add("readme::its_examples_answer_what_it_says", examples);
+}
+
+/// A block of the API's section: its language and its text.
+fn blocks(readme: &str) -> Vec<(&str, &str)> {
+    let begin = readme.find("\n## The API\n").expect("the API's section");
+    let end = readme
+        .find("\n## Configuration\n")
+        .expect("the next section");
+    let mut blocks = Vec::new();
+    let mut parts = readme[begin..end].split("```");
+    while let (Some(_), Some(block)) = (parts.next(), parts.next()) {
+        blocks.push(block.split_once('\n').expect("a language"));
+    }
+    blocks
+}
+
+/// The names of all fields, of those within lists too.
+fn fields(value: &Value, prefix: &str, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (name, value) in object {
+                let name = format!("{prefix}.{name}");
+                fields(value, &name, into);
+                into.insert(name);
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| fields(value, prefix, into)),
+        _ => {}
+    }
+}
+
+async fn examples(_: Arc<Pbx>) {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let blocks = blocks(&readme);
+    let data = tempfile::tempdir().unwrap();
+    let settings = source(&[
+        ("PORT", "0"),
+        ("LOCAL_DATA", data.path().to_str().unwrap()),
+        ("DEMO_PASSWORD", "the password of the examples"),
+    ]);
+    let mut program = Program::start("local", &[], &settings);
+    let welcome = program.wait_for_line("Ctrl-C ends everything").await;
+    let base = welcome.split("Ready on ").nth(1).unwrap();
+    let base = base.split(',').next().unwrap();
+
+    // Any error of the server ends the script; a line tells the blocks' outputs apart.
+    let mut script = String::from("curl() { command curl --fail-with-body \"$@\"; echo; }\n");
+    for (language, text) in &blocks {
+        if *language == "sh" {
+            script.push_str(text);
+            script.push_str("echo '=== end of block'\n");
+        }
+    }
+    script = script
+        .replace("BASE=http://127.0.0.1:8000\n", &format!("BASE={base}\n"))
+        .replace(
+            "PASSWORD=the-password-printed-at-the-start\n",
+            "PASSWORD='the password of the examples'\n",
+        );
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &script])
+        .output()
+        .await
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success(),
+        "{printed}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+
+    let mut outputs = printed.split("=== end of block\n");
+    let mut last = "";
+    let mut compared = 0;
+    for (language, text) in blocks {
+        if language == "sh" {
+            last = outputs.next().expect("an output for each block");
+            continue;
+        }
+        let expected: Value = serde_json::from_str(text).expect("the README's JSON");
+        let line = last.lines().rev().find(|line| !line.trim().is_empty());
+        let answered: Value = serde_json::from_str(line.expect("an answer")).unwrap();
+        let (mut said, mut got) = (BTreeSet::new(), BTreeSet::new());
+        fields(&expected, "", &mut said);
+        fields(&answered, "", &mut got);
+        // A list that the README shows empty holds what another example shows.
+        got.retain(|name| said.contains(name) || !name.starts_with(".calls."));
+        assert_eq!(said, got, "{text}\n{answered}");
+        compared += 1;
+    }
+    assert_eq!(compared, 7);
+    program.signal("INT").await;
+    assert_eq!(program.wait().await.code, Some(0));
+}
