@@ -13,7 +13,8 @@ use cloud::calls::{Claim, PendingEnd, Saved};
 use cloud::queue::Receipt;
 use cloud::{CallQueue, CallStore, StoreError, clock, error};
 use domain::origination::{
-    Action, ChannelOwner, ClaimReply, DialReply, Input, Inspection, Origination, RecordReply,
+    Action, ChannelOwner, ClaimReply, CreateReply, DialReply, Input, Inspection, Origination,
+    RecordReply,
 };
 use domain::{
     Call, CallEvent, CallId, CallRequest, CallStatus, ClaimId, Effect, FailureReason, HangupCause,
@@ -29,9 +30,11 @@ use uuid::Uuid;
 use crate::ari::client::ChannelReply;
 use crate::ari::{AriClient, ChannelEvent, ChannelEventKind};
 use crate::backoff::{Backoff, jittered};
+use crate::breaker::Breaker;
 use crate::metrics::Metrics;
-use crate::registry::{Mail, Registration};
+use crate::registry::{Mail, Registration, Registry};
 use crate::settings::{BridgeSettings, DEADLINE_GRACE, DIAL_CONFIRMATION_TIMEOUT};
+use crate::unsettled::Unsettled;
 
 /// What all calls of a bridge share.
 pub struct Shared {
@@ -47,6 +50,14 @@ pub struct Shared {
     pub done: mpsc::Sender<Receipt>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The calls under way.
+    pub registry: Arc<Registry>,
+    /// Claims whose answer never came.
+    pub unsettled: Unsettled,
+    /// The circuit to ARI.
+    pub ari_breaker: Breaker,
+    /// The circuit to the table of calls.
+    pub store_breaker: Breaker,
     /// Short tasks that outlive their call's task.
     pub errands: TaskTracker,
     /// The bridge stops: finish what is under way, leave live calls running.
@@ -74,6 +85,10 @@ const HANGUP_AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// How often a hangup is tried on an errand.
 const HANGUP_TRIES: u32 = 5;
 
+/// Longest that a message stays away that could not be worked on.
+const MAX_RETURN_AFTER: Duration = Duration::from_mins(1);
+/// How often a claim is tried.
+pub const CLAIM_TRIES: u32 = 2;
 /// How often playing is tried.
 const PLAY_TRIES: u32 = 5;
 
@@ -82,6 +97,7 @@ pub struct CallTask {
     shared: Arc<Shared>,
     request: CallRequest,
     receipt: Receipt,
+    receive_count: u32,
     registration: Registration,
     protocol: Origination,
     actions: VecDeque<Action>,
@@ -116,7 +132,7 @@ impl CallTask {
     pub fn new(
         shared: Arc<Shared>,
         request: CallRequest,
-        receipt: Receipt,
+        (receipt, receive_count): (Receipt, u32),
         registration: Registration,
         permit: OwnedSemaphorePermit,
     ) -> Self {
@@ -125,6 +141,7 @@ impl CallTask {
             shared,
             request,
             receipt,
+            receive_count,
             registration,
             protocol,
             actions: actions.into(),
@@ -200,11 +217,21 @@ impl CallTask {
         }
         match &self.live {
             None => true,
-            Some(live) => live.write.is_none() && (stopping || live.call.status.is_terminal()),
+            Some(live) => {
+                let left_alone = stopping && live.effect.is_none();
+                live.write.is_none() && (left_alone || live.call.status.is_terminal())
+            }
         }
     }
 
     fn feed(&mut self, input: Input) {
+        match input {
+            Input::Created(CreateReply::Unavailable) => self.shared.ari_breaker.failed(),
+            Input::Created(_) => self.shared.ari_breaker.succeeded(),
+            Input::ClaimReplied(ClaimReply::Unavailable) => self.shared.store_breaker.failed(),
+            Input::ClaimReplied(_) => self.shared.store_breaker.succeeded(),
+            _ => {}
+        }
         if input == Input::DialReplied(DialReply::Dialled) {
             self.shared.metrics.dialled(self.received_at.elapsed());
         }
@@ -295,7 +322,7 @@ impl CallTask {
                 let patience = self.request.dial_timeout + self.longest() + DEADLINE_GRACE;
                 self.answer = Some(Box::pin(claim(
                     Arc::clone(&self.shared),
-                    self.id(),
+                    self.request.clone(),
                     patience,
                 )));
             }
@@ -318,7 +345,7 @@ impl CallTask {
             Action::AwaitDialConfirmation => {
                 self.start_timer(DIAL_CONFIRMATION_TIMEOUT, Input::DialConfirmationTimedOut);
             }
-            Action::HangUpUndialled => self.hang_up_on_an_errand(),
+            Action::HangUpUndialled => self.hang_up_undialled().await,
             Action::HangUpUnconfirmed => self.request_hang_up(HangupOrigin::UnconfirmedDial),
             Action::RecordEnd(cause, sip_code) => {
                 self.apply(
@@ -339,13 +366,16 @@ impl CallTask {
             }
             Action::DeleteMessage => {
                 self.timer = None;
-                // Bounded; a full backlog slows new calls down. Closed only when the bridge is gone.
-                let _ = self.shared.done.send(self.receipt.clone()).await;
+                // With a full backlog the message comes back, finds its call claimed, and is deleted then.
+                let _ = self.shared.done.try_send(self.receipt.clone());
             }
             Action::ReturnMessage(after) => {
                 self.timer = None;
                 let (queue, receipt, id) =
                     (self.shared.queue.clone(), self.receipt.clone(), self.id());
+                // What keeps failing comes back more and more slowly, long before it counts as poison.
+                let doublings = self.receive_count.saturating_sub(1).min(6);
+                let after = (after * (1 << doublings)).min(MAX_RETURN_AFTER);
                 let errand = async move {
                     if let Err(error) = queue.give_back(&receipt, jittered(after)).await {
                         tracing::warn!(call_id = %id, error = %error::chain(&error), "a message was not given back");
@@ -365,9 +395,8 @@ impl CallTask {
             return;
         };
         self.registration.mark_claimed();
-        let left = call
-            .deadline
-            .map_or(Duration::ZERO, |deadline| deadline.since(clock::now()));
+        // Unanswered it may last as long as it may ring; the record's deadline is for those who come after us.
+        let left = self.request.dial_timeout + DEADLINE_GRACE;
         tracing::info!(call_id = %self.id(), request_id = %call.request.request_id, "the call was claimed");
         self.live = Some(Live {
             saved: call.sequence,
@@ -459,6 +488,7 @@ impl CallTask {
         live.write = None;
         match result {
             Ok(Saved::Yes) => {
+                self.shared.store_breaker.succeeded();
                 live.write_backoff.reset();
                 live.saved = sequence;
                 self.shared.metrics.stored(live.changed_at.elapsed());
@@ -476,6 +506,7 @@ impl CallTask {
                 self.hang_up_on_an_errand();
             }
             Err(error) => {
+                self.shared.store_breaker.failed();
                 self.shared.metrics.store_error();
                 tracing::warn!(call_id = %id, error = %error::chain(&error), "the call was not written");
                 let delay = live.write_backoff.next_delay();
@@ -581,37 +612,84 @@ impl CallTask {
 
     fn past_deadline(&mut self) {
         let id = self.id();
-        if let Some(live) = &mut self.live {
-            live.overdue = live.hangup_asked;
-            tracing::warn!(call_id = %id, asked_before = live.hangup_asked, "the call is past its deadline");
+        let Some(live) = &mut self.live else {
+            return;
+        };
+        tracing::warn!(call_id = %id, asked_before = live.hangup_asked, "the call is past its deadline");
+        if !live.hangup_asked {
+            self.request_hang_up(HangupOrigin::Deadline);
+            return;
         }
-        self.request_hang_up(HangupOrigin::Deadline);
+        live.overdue = true;
+        live.deadline = Box::pin(tokio::time::sleep(HANGUP_AGAIN_AFTER));
+        // One that is still under way is not cut short for another.
+        if live.effect.is_none() {
+            self.hang_up();
+        }
     }
 
-    /// Asks for the end of the call, which has to come within [`HANGUP_AGAIN_AFTER`].
+    /// Asks for the end of the call, which has to come within [`HANGUP_AGAIN_AFTER`]. Asked for again, nothing
+    /// changes.
     fn request_hang_up(&mut self, origin: HangupOrigin) {
         self.apply(
             &CallEvent::HangupRequested(origin),
             When::ours(clock::now()),
         );
-        if let Some(live) = &mut self.live {
+        if let Some(live) = &mut self.live
+            && !live.hangup_asked
+        {
             live.hangup_asked = true;
             live.deadline = Box::pin(tokio::time::sleep(HANGUP_AGAIN_AFTER));
             self.hang_up();
         }
     }
 
+    /// Hangs up before the message can come back: the next attempt's channel will have the same id.
+    async fn hang_up_undialled(&mut self) {
+        let patience = self.shared.settings.ari.request_timeout;
+        let hung_up = tokio::time::timeout(patience, self.shared.ari.hang_up(self.id())).await;
+        if !matches!(hung_up, Ok(Ok(_))) {
+            self.hang_up_later();
+        }
+    }
+
+    /// Hangs the channel up that somebody else has ended the call of.
     fn hang_up_on_an_errand(&self) {
-        let (ari, id) = (self.shared.ari.clone(), self.id());
-        let errand = hang_up_surely(ari, id).in_current_span();
-        self.shared.errands.spawn(errand);
+        let (ari, registry, id) = (
+            self.shared.ari.clone(),
+            Arc::clone(&self.shared.registry),
+            self.id(),
+        );
+        let errand = async move {
+            if ari.hang_up(id).await.is_err() {
+                hang_up_surely(ari, registry, id).await;
+            }
+        };
+        self.shared.errands.spawn(errand.in_current_span());
+    }
+
+    fn hang_up_later(&self) {
+        let (ari, registry, id) = (
+            self.shared.ari.clone(),
+            Arc::clone(&self.shared.registry),
+            self.id(),
+        );
+        let errand = async move {
+            tokio::time::sleep(HANGUP_AGAIN_AFTER).await;
+            hang_up_surely(ari, registry, id).await;
+        };
+        self.shared.errands.spawn(errand.in_current_span());
     }
 }
 
-/// Hangs a channel up that nobody follows, with a few tries.
-pub async fn hang_up_surely(ari: AriClient, id: CallId) {
+/// Hangs a channel up that nobody follows, with a few tries, unless a task has come to take care of its
+/// call: then the channel may be a newer one.
+pub async fn hang_up_surely(ari: AriClient, registry: Arc<Registry>, id: CallId) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
     for _ in 0..HANGUP_TRIES {
+        if registry.contains(id) {
+            return;
+        }
         match ari.hang_up(id).await {
             Ok(_) => return,
             Err(error) => {
@@ -622,22 +700,37 @@ pub async fn hang_up_surely(ari: AriClient, id: CallId) {
     }
 }
 
-async fn claim(shared: Arc<Shared>, id: CallId, patience: Duration) -> Answer {
-    let now = clock::now();
-    let attempt = ClaimId::from(Uuid::new_v4());
+/// Claims the call, again and again with the same attempt's id if no answer comes: a claim that was written
+/// is known by it.
+async fn claim(shared: Arc<Shared>, request: CallRequest, patience: Duration) -> Answer {
+    let id = request.id;
+    let attempt = shared
+        .unsettled
+        .take(id)
+        .unwrap_or_else(|| ClaimId::from(Uuid::new_v4()));
     let owner = &shared.settings.bridge_id;
-    match shared
-        .calls
-        .claim(id, owner, attempt, now.plus(patience), now)
-        .await
-    {
-        Ok(Claim::Claimed(call)) => (Input::ClaimReplied(ClaimReply::Claimed), Some(call)),
-        Ok(Claim::Taken(_) | Claim::Missing) => (Input::ClaimReplied(ClaimReply::Refused), None),
-        Err(error) => {
-            tracing::warn!(call_id = %id, error = %error::chain(&error), "the call was not claimed");
-            (Input::ClaimReplied(ClaimReply::Unavailable), None)
+    for attempts_left in (0..CLAIM_TRIES).rev() {
+        // A bridge whose clock is behind does not dial before the call was asked for.
+        let now = clock::now().max(request.created_at);
+        let claimed = shared
+            .calls
+            .claim(id, owner, attempt, now.plus(patience), now)
+            .await;
+        match claimed {
+            Ok(Claim::Claimed(call)) => {
+                return (Input::ClaimReplied(ClaimReply::Claimed), Some(call));
+            }
+            Ok(Claim::Taken(_) | Claim::Missing) => {
+                return (Input::ClaimReplied(ClaimReply::Refused), None);
+            }
+            Ok(Claim::Expired) => return (Input::ClaimReplied(ClaimReply::Expired), None),
+            Err(error) => {
+                tracing::warn!(call_id = %id, attempts_left, error = %error::chain(&error), "the call was not claimed");
+            }
         }
     }
+    shared.unsettled.remember(id, attempt);
+    (Input::ClaimReplied(ClaimReply::Unavailable), None)
 }
 
 async fn inspect(shared: Arc<Shared>, id: CallId) -> Answer {

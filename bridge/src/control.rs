@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT};
 use cloud::{CallQueue, error};
-use domain::ControlMessage;
+use domain::{CallId, ControlMessage};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
+use crate::ari::AriClient;
 use crate::backoff::Backoff;
+use crate::call_task::hang_up_surely;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 
@@ -18,6 +21,8 @@ const INVISIBLE_FOR: Duration = Duration::from_secs(2);
 /// Obeys the messages of the queue until `stop`.
 pub async fn run(
     queue: CallQueue,
+    ari: AriClient,
+    errands: TaskTracker,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
@@ -33,7 +38,15 @@ pub async fn run(
                 backoff.reset();
                 let done: Vec<_> = deliveries
                     .into_iter()
-                    .filter(|delivery| obey(&registry, &metrics, delivery))
+                    .filter(|delivery| match obey(&registry, &metrics, delivery) {
+                        Obeyed::Yes => true,
+                        Obeyed::NotYet => false,
+                        Obeyed::NotFollowed(id) => {
+                            let registry = Arc::clone(&registry);
+                            errands.spawn(hang_up_surely(ari.clone(), registry, id));
+                            true
+                        }
+                    })
                     .map(|delivery| delivery.receipt)
                     .collect();
                 if !done.is_empty()
@@ -53,15 +66,26 @@ pub async fn run(
     }
 }
 
-/// Does what a message says; whether it is done with.
-fn obey(registry: &Registry, metrics: &Metrics, delivery: &Delivery) -> bool {
+/// What became of a message.
+enum Obeyed {
+    Yes,
+    /// It has to come back.
+    NotYet,
+    /// This bridge does not follow the call (any more): its channel, if there is one, is to end all the same.
+    NotFollowed(CallId),
+}
+
+/// Does what a message says.
+fn obey(registry: &Registry, metrics: &Metrics, delivery: &Delivery) -> Obeyed {
     match ControlMessage::decode(&delivery.body) {
-        // One that is being claimed right now is asked again. One that is not ours is over.
-        Ok(ControlMessage::HangUp(id)) => registry.hang_up(id) || !registry.contains(id),
+        Ok(ControlMessage::HangUp(id)) if registry.hang_up(id) => Obeyed::Yes,
+        // One that is being claimed right now is asked again.
+        Ok(ControlMessage::HangUp(id)) if registry.contains(id) => Obeyed::NotYet,
+        Ok(ControlMessage::HangUp(id)) => Obeyed::NotFollowed(id),
         Err(error) => {
             metrics.bad_message();
             tracing::error!(error = %error::chain(&error), "a control message cannot be read");
-            false
+            Obeyed::NotYet
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod ari;
 pub mod backoff;
+pub mod breaker;
 pub mod call_task;
 pub mod control;
 pub mod deleter;
@@ -17,6 +18,7 @@ pub mod poller;
 pub mod registry;
 pub mod run;
 pub mod settings;
+pub mod unsettled;
 
 pub use run::Bridge;
 pub use settings::BridgeSettings;

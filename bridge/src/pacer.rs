@@ -12,6 +12,7 @@ const BURST: f64 = 10.0;
 #[derive(Debug)]
 pub struct Pacer {
     per_second: f64,
+    a_second: usize,
     burst: f64,
     bucket: Mutex<Bucket>,
 }
@@ -26,10 +27,13 @@ impl Pacer {
     /// `per_second` calls a second, in bursts of at most ten.
     #[must_use]
     pub fn new(per_second: u32) -> Self {
-        let per_second = f64::from(per_second.max(1));
+        let per_second = per_second.max(1);
+        let a_second = usize::try_from(per_second).unwrap_or(usize::MAX);
+        let per_second = f64::from(per_second);
         let burst = per_second.min(BURST);
         Self {
             per_second,
+            a_second,
             burst,
             bucket: Mutex::new(Bucket {
                 tokens: burst,
@@ -38,46 +42,32 @@ impl Pacer {
         }
     }
 
-    /// Takes up to `most` starts, waiting until there is one.
-    pub async fn take(&self, most: usize) -> usize {
-        loop {
-            match self.try_take(most) {
-                Ok(taken) => return taken,
-                Err(wait) => tokio::time::sleep(wait).await,
-            }
+    /// Waits until one more call may start.
+    pub async fn take(&self) {
+        while let Err(wait) = self.try_take() {
+            tokio::time::sleep(wait).await;
         }
     }
 
-    /// Gives back starts that were not used.
-    pub fn give_back(&self, unused: usize) {
-        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
-        bucket.tokens = (bucket.tokens + as_f64(unused)).min(self.burst);
+    /// How many calls may start in a second; at least one.
+    #[must_use]
+    pub fn a_second(&self) -> usize {
+        self.a_second
     }
 
-    fn try_take(&self, most: usize) -> Result<usize, Duration> {
+    fn try_take(&self) -> Result<(), Duration> {
         let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let gained = (now - bucket.filled).as_secs_f64() * self.per_second;
         bucket.tokens = (bucket.tokens + gained).min(self.burst);
         bucket.filled = now;
-        let taken = (1..=most)
-            .rev()
-            .find(|count| as_f64(*count) <= bucket.tokens);
-        match taken {
-            Some(taken) => {
-                bucket.tokens -= as_f64(taken);
-                Ok(taken)
-            }
-            None => Err(
-                Duration::from_secs_f64((1.0 - bucket.tokens) / self.per_second)
-                    .max(Duration::from_millis(1)),
-            ),
+        if bucket.tokens >= 1.0 {
+            bucket.tokens -= 1.0;
+            return Ok(());
         }
+        let wait = Duration::from_secs_f64((1.0 - bucket.tokens) / self.per_second);
+        Err(wait.max(Duration::from_millis(1)))
     }
-}
-
-fn as_f64(count: usize) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -88,9 +78,8 @@ mod tests {
     async fn no_more_start_than_the_rate_allows() {
         let pacer = Pacer::new(20);
         let begun = Instant::now();
-        let mut started = 0;
-        while started < 110 {
-            started += pacer.take(7).await;
+        for _ in 0..110 {
+            pacer.take().await;
         }
         // Ten at once, then twenty a second.
         let seconds = begun.elapsed().as_secs_f64();
@@ -98,13 +87,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn unused_starts_are_not_lost_and_not_saved_up() {
+    async fn quiet_times_are_not_saved_up() {
         let pacer = Pacer::new(5);
-        assert_eq!(pacer.take(10).await, 5);
-        pacer.give_back(100);
-        assert_eq!(pacer.take(10).await, 5);
+        tokio::time::sleep(Duration::from_mins(1)).await;
         let begun = Instant::now();
-        assert_eq!(pacer.take(10).await, 1);
+        for _ in 0..6 {
+            pacer.take().await;
+        }
         assert!(begun.elapsed() >= Duration::from_millis(200));
     }
 }

@@ -11,12 +11,13 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::backoff::Backoff;
+use crate::breaker::Admission;
 use crate::call_task::{CallTask, Shared};
 use crate::pacer::Pacer;
 use crate::registry::{Busy, Registry};
 
-/// When a duplicate is looked at again whose call is still being started.
-const DUPLICATE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// When a message is looked at again that nothing was done about.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// One of a bridge's pollers.
 #[derive(Clone)]
@@ -58,14 +59,19 @@ impl Poller {
             match received {
                 Ok(deliveries) => {
                     backoff.reset();
-                    self.pacer
-                        .give_back(slots.len() - deliveries.len().min(slots.len()));
                     for (delivery, slot) in deliveries.into_iter().zip(slots) {
-                        self.take(delivery, slot).await;
+                        let may_start = tokio::select! {
+                            () = stopping.cancelled() => false,
+                            () = self.pacer.take() => *self.up.borrow(),
+                        };
+                        if may_start {
+                            self.take(delivery, slot);
+                        } else {
+                            self.give_back(delivery);
+                        }
                     }
                 }
                 Err(error) => {
-                    self.pacer.give_back(slots.len());
                     drop(slots);
                     tracing::warn!(error = %error::chain(&error), "no messages could be received");
                     tokio::select! {
@@ -84,25 +90,32 @@ impl Poller {
             if self.up.wait_for(|up| *up).await.is_err() {
                 return std::future::pending().await;
             }
-            let mut slots = Vec::with_capacity(MAX_BATCH);
+            let admitted = [
+                self.shared.ari_breaker.admit().await,
+                self.shared.store_breaker.admit().await,
+            ];
+            let most = if admitted.contains(&Admission::OneAttempt) {
+                1
+            } else {
+                self.pacer.a_second().min(MAX_BATCH)
+            };
+            let mut slots = Vec::with_capacity(most);
             match Arc::clone(&self.slots).acquire_owned().await {
                 Ok(slot) => slots.push(slot),
                 Err(_) => return std::future::pending().await,
             }
-            while slots.len() < MAX_BATCH
+            while slots.len() < most
                 && let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned()
             {
                 slots.push(slot);
             }
-            slots.truncate(self.pacer.take(slots.len()).await);
             if *self.up.borrow() {
                 return slots;
             }
-            self.pacer.give_back(slots.len());
         }
     }
 
-    async fn take(&self, delivery: Delivery, slot: OwnedSemaphorePermit) {
+    fn take(&self, delivery: Delivery, slot: OwnedSemaphorePermit) {
         let QueueMessage::Dial(request) = match QueueMessage::decode(&delivery.body) {
             Ok(message) => message,
             Err(error) => {
@@ -126,7 +139,7 @@ impl Poller {
                 let task = CallTask::new(
                     Arc::clone(&self.shared),
                     request,
-                    delivery.receipt,
+                    (delivery.receipt, delivery.receive_count),
                     registration,
                     slot,
                 );
@@ -134,18 +147,22 @@ impl Poller {
                 self.tasks.spawn(task.run().instrument(span));
             }
             Err(Busy { claimed: true }) => {
-                let _ = self.shared.done.send(delivery.receipt).await;
+                // With a full backlog it comes back and is deleted then.
+                let _ = self.shared.done.try_send(delivery.receipt);
             }
             // The first delivery may still give its message back, so this one must not delete it. If both
             // are of one message, they come back together.
-            Err(Busy { claimed: false }) => {
-                let queue = self.shared.queue.clone();
-                self.shared.errands.spawn(async move {
-                    if let Err(error) = queue.give_back(&delivery.receipt, DUPLICATE_AGAIN_AFTER).await {
-                        tracing::warn!(error = %error::chain(&error), "a duplicate was not given back");
-                    }
-                });
-            }
+            Err(Busy { claimed: false }) => self.give_back(delivery),
         }
+    }
+
+    /// Lets a message come back soon.
+    fn give_back(&self, delivery: Delivery) {
+        let queue = self.shared.queue.clone();
+        self.shared.errands.spawn(async move {
+            if let Err(error) = queue.give_back(&delivery.receipt, AGAIN_AFTER).await {
+                tracing::warn!(error = %error::chain(&error), "a message was not given back");
+            }
+        });
     }
 }

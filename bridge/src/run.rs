@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::ari::AriClient;
 use crate::ari::client::AriError;
 use crate::ari::socket::EventSocket;
+use crate::breaker::Breaker;
 use crate::call_task::{Shared, hang_up_surely};
 use crate::control;
 use crate::deleter;
@@ -24,6 +25,7 @@ use crate::pacer::Pacer;
 use crate::poller::Poller;
 use crate::registry::Registry;
 use crate::settings::BridgeSettings;
+use crate::unsettled::Unsettled;
 
 /// Channels that wait to be hung up because nobody dialled them.
 const ORPHANS: usize = 1024;
@@ -105,7 +107,7 @@ impl Bridge {
             up: up_tx,
         };
         errands.spawn(socket.run(closing.clone()));
-        errands.spawn(hang_up_orphans(ari.clone(), orphans));
+        errands.spawn(hang_up_orphans(ari.clone(), Arc::clone(&registry), orphans));
 
         let heart = Heart {
             bridge_id: settings.bridge_id.clone(),
@@ -121,6 +123,8 @@ impl Bridge {
             let control = CallQueue::new(aws.sqs.clone(), url.clone());
             let obeying = control::run(
                 control,
+                ari.clone(),
+                errands.clone(),
                 Arc::clone(&registry),
                 Arc::clone(&metrics),
                 stopping.clone(),
@@ -138,6 +142,10 @@ impl Bridge {
             queue,
             done,
             metrics: Arc::clone(&metrics),
+            registry: Arc::clone(&registry),
+            unsettled: Unsettled::default(),
+            ari_breaker: Breaker::new("ARI"),
+            store_breaker: Breaker::new("DynamoDB"),
             errands: errands.clone(),
             stopping: stopping.clone(),
         });
@@ -241,9 +249,13 @@ impl Drop for Bridge {
     }
 }
 
-async fn hang_up_orphans(ari: AriClient, mut orphans: mpsc::Receiver<CallId>) {
+async fn hang_up_orphans(
+    ari: AriClient,
+    registry: Arc<Registry>,
+    mut orphans: mpsc::Receiver<CallId>,
+) {
     while let Some(id) = orphans.recv().await {
         tracing::warn!(call_id = %id, "a channel started with nobody to dial it: it is hung up");
-        hang_up_surely(ari.clone(), id).await;
+        hang_up_surely(ari.clone(), Arc::clone(&registry), id).await;
     }
 }

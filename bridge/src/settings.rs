@@ -11,6 +11,8 @@ use domain::BridgeId;
 use domain::origination::RetryPolicy;
 use reqwest::Url;
 
+use crate::call_task::CLAIM_TRIES;
+
 /// Where Asterisk is, and how it is spoken to.
 #[derive(Clone, Debug)]
 pub struct AriSettings {
@@ -200,8 +202,8 @@ impl BridgeSettings {
         let retries = u32::from(self.retry.retries);
         let creates = self.ari.request_timeout * (retries + 1);
         let waits = self.retry.first_delay * ((1 << retries) - 1);
-        let claim = cloud::aws::Patience::BRIDGE.operation_timeout;
-        creates + waits + self.stasis_start_timeout + claim + self.ari.request_timeout
+        let claims = cloud::aws::Patience::BRIDGE.operation_timeout * CLAIM_TRIES;
+        creates + waits + self.stasis_start_timeout + claims + self.ari.request_timeout
     }
 }
 

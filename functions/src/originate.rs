@@ -13,7 +13,7 @@ use cloud::calls::{Creation, PendingEnd};
 use cloud::{CallQueue, CallStore, clock, error};
 use domain::{
     Call, CallId, CallRequest, CallStatus, DialplanTarget, FailureReason, Media, PhoneNumber,
-    Priority, QueueMessage, Variables,
+    Priority, QueueMessage, Timestamp, Variables,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -360,7 +360,7 @@ async fn originate(
 ) -> Result<Response, Problem> {
     let call = Call::new(request);
     let id = call.request.id;
-    let expires_at = call.request.created_at.plus(state.defaults.retention);
+    let expires_at = forget_at(&call.request, state.defaults.retention);
     match state.calls.create(&call, expires_at).await {
         Ok(Creation::Created) => {}
         Ok(Creation::Exists(existing)) => return replay(state, &call, &existing, uri).await,
@@ -372,6 +372,13 @@ async fn originate(
     send(state, &call).await?;
     tracing::info!(call_id = %id, "the call was queued");
     Ok(accepted(&call, uri))
+}
+
+/// When the record may be forgotten: never while the call may still be under way.
+fn forget_at(request: &CallRequest, retention: Duration) -> Timestamp {
+    const LONGEST_CALL: Duration = Duration::from_hours(48);
+    let over = request.dial_before.plus(LONGEST_CALL);
+    request.created_at.plus(retention).max(over)
 }
 
 /// Sends the message of a recorded call, or marks the call failed.
@@ -390,6 +397,14 @@ async fn send(state: &OriginateState, call: &Call) -> Result<(), Problem> {
         Ok(PendingEnd::Ended | PendingEnd::Missing) => Err(Problem::unavailable(
             "the call could not be queued; nobody was called",
         )),
+        // Another request with the same key was faster to mark it.
+        Ok(PendingEnd::NotPending(call))
+            if call.failure_reason == Some(FailureReason::NotQueued) =>
+        {
+            Err(Problem::unavailable(
+                "the call could not be queued; nobody was called",
+            ))
+        }
         // It was sent after all, and a bridge has it already.
         Ok(PendingEnd::NotPending(_)) => Ok(()),
         Err(error) => {
@@ -417,9 +432,19 @@ async fn replay(
             "the call with this Idempotency-Key could not be queued; ask again with another";
         return Err(Problem::unavailable(detail));
     }
-    // Whoever recorded it may have died before it was sent. Sent twice it is dialled once.
+    // Whoever recorded it may have died before it was sent. Sent twice it is dialled once. If it cannot be sent,
+    // it may have been before: then its status tells.
     if existing.status == CallStatus::Pending {
-        send(state, existing).await?;
+        let message = QueueMessage::Dial(existing.request.clone());
+        let id = existing.request.id;
+        state.queue.send(&message).await.map_err(|error| {
+            tracing::error!(call_id = %id, error = %error::chain(&error), "the call could not be queued again");
+            Problem::outcome_unknown(id.to_string())
+        })?;
+    }
+    // Our own put, whose answer was lost and which the SDK repeated.
+    if existing.request == call.request {
+        return Ok(accepted(call, uri));
     }
     let mut response = accepted(&Call::new(existing.request.clone()), uri);
     response
@@ -447,16 +472,17 @@ fn dry_run(request: &CallRequest) -> Response {
 }
 
 /// A put whose answer was lost may have been done; nothing was sent, so the record is
-/// only tidied up. With an `Idempotency-Key` it may be that of an earlier request, which was sent.
+/// only tidied up. With an `Idempotency-Key` it may be that of an earlier request, which was sent: its status tells.
 async fn not_recorded(state: &OriginateState, call: &Call) -> Problem {
-    if call.request.fingerprint.is_none() {
-        let marked = state
-            .calls
-            .fail_pending(call, FailureReason::NotQueued, clock::now())
-            .await;
-        if let Err(error) = marked {
-            tracing::warn!(call_id = %call.request.id, error = %error::chain(&error), "the call could not be marked");
-        }
+    if call.request.fingerprint.is_some() {
+        return Problem::outcome_unknown(call.request.id.to_string());
+    }
+    let marked = state
+        .calls
+        .fail_pending(call, FailureReason::NotQueued, clock::now())
+        .await;
+    if let Err(error) = marked {
+        tracing::warn!(call_id = %call.request.id, error = %error::chain(&error), "the call could not be marked");
     }
     Problem::unavailable("the call could not be recorded; nobody was called")
 }

@@ -9,8 +9,9 @@ use domain::{CallId, CallRequest, DialplanTarget, Media};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-use crate::ari::event::WANTED_TYPES;
+use crate::ari::event::{APPLICATION_REPLACED, WANTED_TYPES};
 use crate::metrics::Metrics;
 use crate::settings::AriSettings;
 
@@ -20,8 +21,12 @@ pub struct AriClient {
     http: Client,
     settings: Arc<AriSettings>,
     in_flight: Arc<Semaphore>,
+    urgent: Arc<Semaphore>,
     metrics: Option<Arc<Metrics>>,
 }
+
+/// Requests under way at once that end a call or look at one.
+const MAX_URGENT: usize = 16;
 
 /// ARI gave no answer, or none that says anything about the channel.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +38,12 @@ pub enum AriError {
         request: &'static str,
         /// What went wrong.
         source: reqwest::Error,
+    },
+    /// Too many requests wait for an answer already; this one was not sent.
+    #[error("ARI was not asked {request}: too many requests wait")]
+    Busy {
+        /// What was to be asked.
+        request: &'static str,
     },
     /// The credentials are wrong.
     #[error("ARI refused the username or password ({request})")]
@@ -129,6 +140,7 @@ impl AriClient {
         Ok(Self {
             http,
             in_flight: Arc::new(Semaphore::new(settings.max_in_flight)),
+            urgent: Arc::new(Semaphore::new(MAX_URGENT)),
             settings,
             metrics: None,
         })
@@ -193,8 +205,8 @@ impl AriClient {
     }
 
     /// Dials a channel that is in our application.
-    pub async fn dial(&self, id: CallId, timeout: Duration) -> DialReply {
-        let timeout = timeout.as_millis().div_ceil(1000).max(1).to_string();
+    pub async fn dial(&self, id: CallId, ring_for: Duration) -> DialReply {
+        let ring_for = ring_for.as_millis().div_ceil(1000).max(1).to_string();
         let request = "POST /channels/{id}/dial";
         let path = format!("channels/{id}/dial");
         let response = match self
@@ -202,7 +214,7 @@ impl AriClient {
                 request,
                 Method::POST,
                 &path,
-                &[("timeout", &timeout)],
+                &[("timeout", &ring_for)],
                 NO_BODY,
             )
             .await
@@ -212,6 +224,8 @@ impl AriClient {
                 warn(id, &error);
                 return match &error {
                     AriError::NoAnswer { source, .. } if source.is_connect() => DialReply::NotSent,
+                    AriError::Busy { .. } => DialReply::NotSent,
+                    AriError::Unauthorized { .. } => DialReply::Refused,
                     _ => DialReply::Lost,
                 };
             }
@@ -222,6 +236,13 @@ impl AriClient {
         }
         if status == StatusCode::NOT_FOUND {
             return DialReply::Gone;
+        }
+        // A proxy in between that lost the answer: the dial may have taken effect.
+        if matches!(
+            status,
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT
+        ) {
+            return DialReply::Lost;
         }
         let said = explanation(response).await;
         tracing::warn!(call_id = %id, status = status.as_u16(), said, "ARI did not dial the channel");
@@ -361,6 +382,8 @@ impl AriClient {
         let filter = Filter {
             allowed: WANTED_TYPES
                 .into_iter()
+                // The filter cuts this one too.
+                .chain([APPLICATION_REPLACED])
                 .map(|r#type| Type { r#type })
                 .collect(),
         };
@@ -416,8 +439,16 @@ impl AriClient {
         query: &[(&str, &str)],
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<Response, AriError> {
+        // What ends a call, and what the socket waits for, does not queue behind new calls.
+        let semaphore = if matches!(method, Method::DELETE | Method::PUT | Method::GET) {
+            &self.urgent
+        } else {
+            &self.in_flight
+        };
         // Never closed, so never refused.
-        let _permit = self.in_flight.acquire().await;
+        let Ok(_permit) = timeout(self.settings.request_timeout, semaphore.acquire()).await else {
+            return Err(AriError::Busy { request });
+        };
         let mut builder = self
             .http
             .request(method, self.settings.request_url(path))

@@ -18,6 +18,9 @@ pub const WANTED_TYPES: [&str; 6] = [
     "PlaybackFinished",
 ];
 
+/// Another client has taken our application over.
+pub const APPLICATION_REPLACED: &str = "ApplicationReplaced";
+
 /// What a text from the socket is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Incoming {
@@ -129,7 +132,7 @@ pub fn read(text: &str) -> Incoming {
         return Incoming::Ignored(Ignored::Malformed);
     };
     let kind = envelope.r#type.as_ref();
-    if kind == "ApplicationReplaced" {
+    if kind == APPLICATION_REPLACED {
         return Incoming::ApplicationReplaced;
     }
     if !WANTED_TYPES.contains(&kind) {

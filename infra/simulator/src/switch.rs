@@ -53,6 +53,14 @@ struct App {
     cut: CancellationToken,
 }
 
+impl App {
+    fn allows(&self, kind: &str) -> bool {
+        self.allowed
+            .as_ref()
+            .is_none_or(|allowed| allowed.contains(kind))
+    }
+}
+
 /// What a request to create a channel says.
 pub struct Create {
     pub id: String,
@@ -95,7 +103,10 @@ impl Switch {
         let allowed = before.as_ref().and_then(|app| app.allowed.clone());
         if let Some(before) = before {
             let replaced = json!({"type": "ApplicationReplaced", "timestamp": timestamp(), "application": app});
-            let _ = before.socket.try_send(replaced.to_string());
+            // The filter holds for this one too.
+            if before.allows("ApplicationReplaced") {
+                let _ = before.socket.try_send(replaced.to_string());
+            }
         }
         let entry = App {
             socket,
@@ -470,11 +481,7 @@ impl Inner {
         let Some(app) = self.apps.get(&entry.app) else {
             return;
         };
-        if app
-            .allowed
-            .as_ref()
-            .is_some_and(|allowed| !allowed.contains(kind))
-        {
+        if !app.allows(kind) {
             return;
         }
         let event = event(kind, &entry.app, &entry.channel, more);

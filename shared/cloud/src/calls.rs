@@ -38,6 +38,8 @@ pub enum Claim {
     Claimed(Box<Call>),
     /// Another bridge or attempt; or the call is over.
     Taken(Box<Call>),
+    /// Nobody: it is past its `dial_before`.
+    Expired,
     /// There is no such call.
     Missing,
 }
@@ -152,7 +154,7 @@ impl CallStore {
                 "SET #status = :dialing, #owner = :owner, claim = :claim, deadline = :deadline, \
                  holder = :holder, due = :deadline, dialed_at = :now, #sequence = #sequence + :one, timeline = list_append(timeline, :entries)",
             )
-            .condition_expression("#status = :pending AND attribute_not_exists(#owner)")
+            .condition_expression("#status = :pending AND attribute_not_exists(#owner) AND dial_before >= :now")
             .expression_attribute_names("#status", "status")
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_names("#sequence", "sequence")
@@ -178,8 +180,11 @@ impl CallStore {
             Settled::Refused(Some(item)) => {
                 let call = Box::new(decode(&item)?);
                 let ours = call.claim == Some(claim) && call.status == CallStatus::Dialing;
+                let pending = call.status == CallStatus::Pending && call.owner.is_none();
                 Ok(if ours {
                     Claim::Claimed(call)
+                } else if pending {
+                    Claim::Expired
                 } else {
                     Claim::Taken(call)
                 })

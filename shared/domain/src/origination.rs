@@ -59,6 +59,8 @@ pub enum ClaimReply {
     Claimed,
     /// It is somebody else's, over, or not there.
     Refused,
+    /// It is still pending and nobody's, but too late to be dialled.
+    Expired,
     /// No answer. It may have taken effect.
     Unavailable,
 }
@@ -362,6 +364,13 @@ impl Origination {
             (ClaimReply::Refused, _) => self.go(
                 State::Done,
                 [Action::HangUpUndialled, Action::DeleteMessage],
+            ),
+            (ClaimReply::Expired, _) => self.go(
+                State::RecordingFailure,
+                [
+                    Action::HangUpUndialled,
+                    Action::RecordFailure(FailureReason::Expired),
+                ],
             ),
             (ClaimReply::Unavailable, _) => self.go(
                 State::Done,
