@@ -16,6 +16,7 @@ use domain::origination::{
     Action, ChannelOwner, ClaimReply, CreateReply, DialReply, Input, Inspection, Origination,
     RecordReply,
 };
+use domain::reconciliation::{ChannelSeen, Knowledge, Verdict, reconcile};
 use domain::{
     Call, CallEvent, CallId, CallRequest, CallStatus, ClaimId, Effect, FailureReason, HangupCause,
     HangupOrigin, When,
@@ -69,6 +70,13 @@ type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// An answer for the protocol; a claimed call comes along.
 type Answer = (Input, Option<Box<Call>>);
 
+/// What Asterisk says of a channel.
+struct Look {
+    channel: ChannelSeen,
+    playing: bool,
+    known: Knowledge,
+}
+
 /// What became of an effect.
 #[derive(Clone, Copy)]
 enum EffectDone {
@@ -82,6 +90,8 @@ enum EffectDone {
 const MAX_WRITE_DELAY: Duration = Duration::from_secs(5);
 /// How often a hangup is asked for once a call is past its deadline.
 const HANGUP_AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// How long the event of a channel's end may take that is gone already.
+const LAST_EVENT_WITHIN: Duration = Duration::from_secs(1);
 /// How often a hangup is tried on an errand.
 const HANGUP_TRIES: u32 = 5;
 
@@ -96,7 +106,8 @@ const PLAY_TRIES: u32 = 5;
 pub struct CallTask {
     shared: Arc<Shared>,
     request: CallRequest,
-    receipt: Receipt,
+    /// Of its message, unless that is done with.
+    receipt: Option<Receipt>,
     receive_count: u32,
     registration: Registration,
     protocol: Origination,
@@ -108,7 +119,10 @@ pub struct CallTask {
     received_at: Instant,
     /// The cause of the last `ChannelHangupRequest`.
     announced: Option<HangupCause>,
-    _permit: OwnedSemaphorePermit,
+    look: Option<Later<Look>>,
+    /// What is to be played has been begun.
+    playing: bool,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// A call that is ours, from the claim on.
@@ -140,7 +154,7 @@ impl CallTask {
         Self {
             shared,
             request,
-            receipt,
+            receipt: Some(receipt),
             receive_count,
             registration,
             protocol,
@@ -151,8 +165,42 @@ impl CallTask {
             live: None,
             received_at: Instant::now(),
             announced: None,
-            _permit: permit,
+            look: None,
+            playing: false,
+            _permit: Some(permit),
         }
+    }
+
+    /// Takes a call on that this bridge owns and nobody follows: after a restart.
+    #[must_use]
+    pub fn adopt(
+        shared: Arc<Shared>,
+        call: Call,
+        registration: Registration,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let protocol = Origination::over(shared.settings.retry);
+        let mut task = Self {
+            request: call.request.clone(),
+            receipt: None,
+            receive_count: 0,
+            registration,
+            protocol,
+            actions: VecDeque::new(),
+            answer: None,
+            timer: None,
+            claimed: Some(Box::new(call)),
+            live: None,
+            received_at: Instant::now(),
+            announced: None,
+            look: None,
+            playing: false,
+            _permit: permit,
+            shared,
+        };
+        task.follow();
+        task.look_at_channel(false);
+        task
     }
 
     /// Works until the call is over and recorded, its message given back, or the bridge stops.
@@ -169,6 +217,7 @@ impl CallTask {
                 answer,
                 timer,
                 live,
+                look,
                 registration,
                 ..
             } = &mut self;
@@ -188,7 +237,12 @@ impl CallTask {
                 Some(mail) = registration.mailbox.recv() => match mail {
                     Mail::Event(event) => self.take_event(event),
                     Mail::HangUp => self.request_hang_up(HangupOrigin::Client),
+                    Mail::Resync => self.look_at_channel(true),
                 },
+                look = maybe(look.as_mut()) => {
+                    self.look = None;
+                    self.seen(&look);
+                }
                 (input, call) = maybe(answer.as_mut()) => {
                     self.answer = None;
                     self.claimed = call.or(self.claimed.take());
@@ -218,7 +272,7 @@ impl CallTask {
         match &self.live {
             None => true,
             Some(live) => {
-                let left_alone = stopping && live.effect.is_none();
+                let left_alone = stopping && live.effect.is_none() && self.look.is_none();
                 live.write.is_none() && (left_alone || live.call.status.is_terminal())
             }
         }
@@ -367,12 +421,16 @@ impl CallTask {
             Action::DeleteMessage => {
                 self.timer = None;
                 // With a full backlog the message comes back, finds its call claimed, and is deleted then.
-                let _ = self.shared.done.try_send(self.receipt.clone());
+                if let Some(receipt) = self.receipt.clone() {
+                    let _ = self.shared.done.try_send(receipt);
+                }
             }
             Action::ReturnMessage(after) => {
                 self.timer = None;
-                let (queue, receipt, id) =
-                    (self.shared.queue.clone(), self.receipt.clone(), self.id());
+                let Some(receipt) = self.receipt.clone() else {
+                    return;
+                };
+                let (queue, id) = (self.shared.queue.clone(), self.id());
                 // What keeps failing comes back more and more slowly, long before it counts as poison.
                 let doublings = self.receive_count.saturating_sub(1).min(6);
                 let after = (after * (1 << doublings)).min(MAX_RETURN_AFTER);
@@ -396,8 +454,12 @@ impl CallTask {
         };
         self.registration.mark_claimed();
         // Unanswered it may last as long as it may ring; the record's deadline is for those who come after us.
-        let left = self.request.dial_timeout + DEADLINE_GRACE;
-        tracing::info!(call_id = %self.id(), request_id = %call.request.request_id, "the call was claimed");
+        let left = if call.answered_at.is_some() {
+            self.longest()
+        } else {
+            self.request.dial_timeout + DEADLINE_GRACE
+        };
+        tracing::info!(call_id = %self.id(), request_id = %call.request.request_id, "the call is followed");
         self.live = Some(Live {
             saved: call.sequence,
             changed_at: Instant::now(),
@@ -602,11 +664,60 @@ impl CallTask {
             }
             // Its `ChannelDestroyed` is on the way; if not, the deadline asks again. And one that is not in Stasis
             // was continued by an earlier request, whose answer was lost.
-            EffectDone::HungUp(_) | EffectDone::Continued | EffectDone::Played => {}
+            EffectDone::Played => self.playing = true,
+            EffectDone::HungUp(_) | EffectDone::Continued => {}
             EffectDone::NotPlayed => {
                 let at = When::ours(clock::now());
                 self.apply(&CallEvent::Played { whole: false }, at);
             }
+        }
+    }
+
+    /// Asks Asterisk what has become of a call that is ours. `dialled` says that its dial is known to have
+    /// been made.
+    fn look_at_channel(&mut self, dialled: bool) {
+        // One that is still being started has timers of its own for what it may have missed.
+        if !self.protocol.is_done() || self.live.is_none() || self.look.is_some() {
+            return;
+        }
+        let (shared, id) = (Arc::clone(&self.shared), self.id());
+        self.look = Some(Box::pin(look(shared, id, dialled)));
+    }
+
+    fn seen(&mut self, look: &Look) {
+        let Some(live) = &self.live else {
+            return;
+        };
+        let verdict = reconcile(&live.call, look.channel, look.known);
+        tracing::info!(call_id = %self.id(), channel = ?look.channel, ?verdict, "the call was looked at again");
+        let at = When::ours(clock::now());
+        match verdict {
+            Verdict::Leave | Verdict::Follow(None) => {}
+            Verdict::Follow(Some(event)) | Verdict::End(event) => self.apply(&event, at),
+            Verdict::HangUpAndEnd(event) => {
+                self.apply(&event, at);
+                self.hang_up_on_an_errand();
+            }
+            Verdict::SendOn => self.send_on(look.playing),
+        }
+    }
+
+    /// Sends an answered call on that waits, unless that is under way.
+    fn send_on(&mut self, playing: bool) {
+        let Some(live) = &self.live else {
+            return;
+        };
+        if live.effect.is_some() || live.call.hangup.is_some() || playing {
+            return;
+        }
+        if self.request.media.is_none() {
+            self.continue_channel();
+        } else if self.playing {
+            // It was played to, and the end of that was missed.
+            let at = When::ours(clock::now());
+            self.apply(&CallEvent::Played { whole: true }, at);
+        } else {
+            self.play();
         }
     }
 
@@ -731,6 +842,38 @@ async fn claim(shared: Arc<Shared>, request: CallRequest, patience: Duration) ->
     }
     shared.unsettled.remember(id, attempt);
     (Input::ClaimReplied(ClaimReply::Unavailable), None)
+}
+
+/// Looks at a channel until Asterisk says what it is doing.
+async fn look(shared: Arc<Shared>, id: CallId, dialled: bool) -> Look {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    loop {
+        let (channel, started, playing) = tokio::join!(
+            shared.ari.channel_seen(id),
+            shared.ari.started_at(),
+            shared.ari.is_playing(id)
+        );
+        match (channel, started) {
+            (Ok(channel), Ok(asterisk_started_at)) => {
+                if channel == ChannelSeen::Gone {
+                    // Its last event may be on the way, and says more.
+                    tokio::time::sleep(LAST_EVENT_WITHIN).await;
+                }
+                return Look {
+                    channel,
+                    playing: playing.unwrap_or(true),
+                    known: Knowledge {
+                        dialled,
+                        asterisk_started_at,
+                    },
+                };
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!(call_id = %id, error = %error::chain(&error), "the channel was not read");
+            }
+        }
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
 }
 
 async fn inspect(shared: Arc<Shared>, id: CallId) -> Answer {

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod monitor;
 pub mod pacer;
 pub mod poller;
+pub mod reconciler;
 pub mod registry;
 pub mod run;
 pub mod settings;

@@ -25,6 +25,8 @@ pub enum Mail {
     Event(ChannelEvent),
     /// The client wants it to end.
     HangUp,
+    /// Events may have been missed: look at the channel.
+    Resync,
 }
 
 #[derive(Debug)]
@@ -91,6 +93,17 @@ impl Registry {
         calls.get(&id).is_some_and(|entry| {
             entry.claimed.load(Ordering::Acquire) && entry.mailbox.try_send(Mail::HangUp).is_ok()
         })
+    }
+
+    /// Tells every call that has been claimed that events may have been missed.
+    pub fn resync(&self) {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in calls.values() {
+            if entry.claimed.load(Ordering::Acquire) {
+                // A full mailbox means that events do arrive.
+                let _ = entry.mailbox.try_send(Mail::Resync);
+            }
+        }
     }
 
     /// Whether the call is worked on.

@@ -23,6 +23,7 @@ use crate::heart::Heart;
 use crate::metrics::{Counts, Metrics};
 use crate::pacer::Pacer;
 use crate::poller::Poller;
+use crate::reconciler::Reconciler;
 use crate::registry::Registry;
 use crate::settings::BridgeSettings;
 use crate::unsettled::Unsettled;
@@ -149,6 +150,13 @@ impl Bridge {
             errands: errands.clone(),
             stopping: stopping.clone(),
         });
+        let reconciler = Reconciler {
+            shared: Arc::clone(&shared),
+            slots: Arc::clone(&slots),
+            up: up.clone(),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(reconciler.run(stopping.clone()));
         let poller = Poller {
             shared: Arc::clone(&shared),
             registry: Arc::clone(&registry),

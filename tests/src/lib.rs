@@ -15,6 +15,7 @@ pub mod client;
 pub mod pbx;
 pub mod ports;
 pub mod program;
+pub mod proxy;
 pub mod runtime_api;
 pub mod world;
 

@@ -73,7 +73,8 @@ pub fn source(values: &[(&str, &str)]) -> BTreeMap<String, String> {
         .collect()
 }
 
-fn read_settings<T>(
+/// What `read` makes of these settings, which are good.
+pub fn read_settings<T>(
     source: &BTreeMap<String, String>,
     read: impl FnOnce(&mut Reader<'_>) -> Option<T>,
 ) -> T {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::origination::{ChannelOwner, CreateReply, DialReply};
-use domain::{CallId, CallRequest, DialplanTarget, Media};
+use domain::reconciliation::ChannelSeen;
+use domain::{CallId, CallRequest, DialplanTarget, Media, Timestamp};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -88,6 +89,10 @@ struct Create<'a> {
 
 #[derive(Deserialize)]
 struct ChannelState {
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    state: String,
     #[serde(default)]
     dialplan: Dialplan,
 }
@@ -349,10 +354,7 @@ impl AriClient {
                     .json()
                     .await
                     .map_err(|source| AriError::NoAnswer { request, source })?;
-                let ours = channel.dialplan.app_name == "Stasis"
-                    && channel.dialplan.app_data.split(',').next()
-                        == Some(self.settings.app.as_str());
-                Ok(if ours {
+                Ok(if self.is_ours(&channel) {
                     ChannelOwner::ThisBridge
                 } else {
                     ChannelOwner::AnotherBridge
@@ -363,6 +365,105 @@ impl AriClient {
                 status: status.as_u16(),
             }),
         }
+    }
+
+    /// What the call's channel is doing.
+    ///
+    /// # Errors
+    /// [`AriError`] if Asterisk does not say.
+    pub async fn channel_seen(&self, id: CallId) -> Result<ChannelSeen, AriError> {
+        let request = "GET /channels/{id}";
+        let path = format!("channels/{id}");
+        let response = self.send(request, Method::GET, &path, &[], NO_BODY).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(ChannelSeen::Gone),
+            status if status.is_success() => {
+                let channel: ChannelState = response
+                    .json()
+                    .await
+                    .map_err(|source| AriError::NoAnswer { request, source })?;
+                Ok(match channel.state.as_str() {
+                    "Up" => ChannelSeen::Up {
+                        in_stasis: self.is_ours(&channel),
+                    },
+                    "Ringing" => ChannelSeen::Ringing,
+                    // `Down`, and what a channel of ours never is.
+                    _ => ChannelSeen::Down,
+                })
+            }
+            status => Err(AriError::Status {
+                request,
+                status: status.as_u16(),
+            }),
+        }
+    }
+
+    /// The channels in our application that bear a call's id.
+    ///
+    /// # Errors
+    /// [`AriError`] if Asterisk does not say.
+    pub async fn our_channels(&self) -> Result<Vec<CallId>, AriError> {
+        let request = "GET /channels";
+        let response = self
+            .send(request, Method::GET, "channels", &[], NO_BODY)
+            .await?;
+        expect_success(request, &response)?;
+        let channels: Vec<ChannelState> = response
+            .json()
+            .await
+            .map_err(|source| AriError::NoAnswer { request, source })?;
+        let ours = channels.iter().filter(|channel| self.is_ours(channel));
+        Ok(ours.filter_map(|channel| channel.id.parse().ok()).collect())
+    }
+
+    fn is_ours(&self, channel: &ChannelState) -> bool {
+        channel.dialplan.app_name == "Stasis"
+            && channel.dialplan.app_data.split(',').next() == Some(self.settings.app.as_str())
+    }
+
+    /// Whether the call is being played to.
+    ///
+    /// # Errors
+    /// [`AriError`] if Asterisk does not say.
+    pub async fn is_playing(&self, id: CallId) -> Result<bool, AriError> {
+        let request = "GET /playbacks/{id}";
+        let path = format!("playbacks/{id}");
+        let response = self.send(request, Method::GET, &path, &[], NO_BODY).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(false),
+            status if status.is_success() => Ok(true),
+            status => Err(AriError::Status {
+                request,
+                status: status.as_u16(),
+            }),
+        }
+    }
+
+    /// When Asterisk started, if it says so.
+    ///
+    /// # Errors
+    /// [`AriError`] if Asterisk does not answer.
+    pub async fn started_at(&self) -> Result<Option<Timestamp>, AriError> {
+        #[derive(Deserialize)]
+        struct Info {
+            status: Option<Status>,
+        }
+        #[derive(Deserialize)]
+        struct Status {
+            startup_time: Option<String>,
+        }
+        let request = "GET /asterisk/info";
+        let query = [("only", "status")];
+        let response = self
+            .send(request, Method::GET, "asterisk/info", &query, NO_BODY)
+            .await?;
+        expect_success(request, &response)?;
+        let info: Info = response
+            .json()
+            .await
+            .map_err(|source| AriError::NoAnswer { request, source })?;
+        let text = info.status.and_then(|status| status.startup_time);
+        Ok(text.as_deref().and_then(Timestamp::from_asterisk))
     }
 
     /// Cuts the events that the bridge does not need at their source. Works only while

@@ -31,6 +31,7 @@ pub fn router(switch: Arc<Switch>, credentials: Credentials) -> Router {
         .route("/asterisk/info", get(info))
         .route("/applications/{app}/eventFilter", put(event_filter))
         .route("/channels", get(list))
+        .route("/playbacks/{id}", get(playback))
         .route("/channels/create", post(create))
         .route("/channels/{id}", delete(hang_up).get(show))
         .route("/channels/{id}/dial", post(dial))
@@ -85,8 +86,11 @@ fn message(status: StatusCode, text: &str) -> Response {
     (status, Json(json!({"message": text}))).into_response()
 }
 
-async fn info() -> Json<Value> {
-    Json(json!({"system": {"version": "22.0.0-simulator", "entity_id": "02:00:00:00:00:01"}}))
+async fn info(State(switch): Ari) -> Json<Value> {
+    Json(
+        json!({"status": {"startup_time": switch.started_at(), "last_reload_time": switch.started_at()},
+        "system": {"version": "22.0.0-simulator", "entity_id": "02:00:00:00:00:01"}}),
+    )
 }
 
 async fn events(
@@ -235,6 +239,13 @@ async fn play(
         Ok(shown) => (StatusCode::CREATED, Json(shown)).into_response(),
         Err(refusal) => refusal.into_response(),
     }
+}
+
+async fn playback(State(switch): Ari, Path(id): Path<String>) -> Response {
+    switch.show_playback(&id).map_or_else(
+        || message(StatusCode::NOT_FOUND, "Playback not found"),
+        |playback| Json(playback).into_response(),
+    )
 }
 
 async fn hang_up(State(switch): Ari, Path(id): Path<String>) -> Response {

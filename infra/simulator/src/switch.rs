@@ -24,10 +24,20 @@ const SOUND_FOR: Duration = Duration::from_millis(300);
 /// Between a create and its `StasisStart`.
 const STASIS_START_AFTER: Duration = Duration::from_millis(2);
 
-#[derive(Default)]
 pub struct Switch {
     inner: Mutex<Inner>,
     names: AtomicUsize,
+    started_at: String,
+}
+
+impl Default for Switch {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::default(),
+            names: AtomicUsize::default(),
+            started_at: timestamp(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -35,6 +45,7 @@ struct Inner {
     channels: HashMap<String, Entry>,
     apps: HashMap<String, App>,
     dialled: VecDeque<String>,
+    playbacks: HashMap<String, Value>,
 }
 
 struct Entry {
@@ -84,6 +95,14 @@ pub enum Refusal {
 impl Switch {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn started_at(&self) -> &str {
+        &self.started_at
+    }
+
+    pub fn show_playback(&self, id: &str) -> Option<Value> {
+        self.lock().playbacks.get(id).cloned()
     }
 
     pub fn dials_to(&self, destination: &str) -> usize {
@@ -395,7 +414,7 @@ impl Switch {
         playback: &str,
         media: &str,
     ) -> Result<Value, Refusal> {
-        let inner = self.lock();
+        let mut inner = self.lock();
         let entry = inner.channels.get(id).ok_or(Refusal::NotFound)?;
         if !entry.in_stasis {
             return Err(Refusal::NotInStasis);
@@ -414,13 +433,17 @@ impl Switch {
         let started = json!({"playback": shown("playing", uris[0])});
         let over = entry.over.clone();
         inner.emit(id, "PlaybackStarted", started);
+        inner.playbacks.insert(playback.to_owned(), queued.clone());
         drop(inner);
         let lasting = SOUND_FOR.saturating_mul(u32::try_from(played).unwrap_or(u32::MAX));
-        let (switch, id) = (Arc::clone(self), id.to_owned());
+        let (switch, id, playback) = (Arc::clone(self), id.to_owned(), playback.to_owned());
         tokio::spawn(async move {
             tokio::select! {
-                () = over.cancelled() => {}
+                () = over.cancelled() => {
+                    switch.lock().playbacks.remove(&playback);
+                }
                 () = tokio::time::sleep(lasting) => {
+                    switch.lock().playbacks.remove(&playback);
                     switch.lock().emit(&id, "PlaybackFinished", json!({"playback": finished}));
                 }
             }

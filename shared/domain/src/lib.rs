@@ -17,6 +17,7 @@ pub mod message;
 pub mod origination;
 pub mod outcome;
 pub mod phone_number;
+pub mod reconciliation;
 pub mod timestamp;
 pub mod transition;
 pub mod variables;

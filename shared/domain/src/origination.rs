@@ -231,6 +231,16 @@ impl Origination {
         (origination, vec![action])
     }
 
+    /// The machine of a call whose message is done with: there is nothing more to say.
+    #[must_use]
+    pub fn over(policy: RetryPolicy) -> Self {
+        Self {
+            state: State::Done,
+            policy,
+            failed_attempts: 0,
+        }
+    }
+
     /// Whether the machine has nothing more to say about the message.
     #[must_use]
     pub fn is_done(&self) -> bool {

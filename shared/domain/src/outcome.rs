@@ -19,6 +19,10 @@ pub enum FailureReason {
     DialRefused,
     /// Whether the phone rang cannot be told: the bridge or Asterisk went away in between.
     OutcomeUnknown,
+    /// Asterisk was restarted before anybody answered.
+    AsteriskRestarted,
+    /// Its bridge went away and nobody followed it to its end.
+    BridgeLost,
     /// The callee refused the call.
     Rejected,
     /// The number is not in use, or not in a valid format.
@@ -43,12 +47,14 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// All reasons.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::NotQueued,
         Self::Expired,
         Self::EndpointUnavailable,
         Self::DialRefused,
         Self::OutcomeUnknown,
+        Self::AsteriskRestarted,
+        Self::BridgeLost,
         Self::Rejected,
         Self::UnallocatedNumber,
         Self::NetworkError,
@@ -70,6 +76,8 @@ impl FailureReason {
             Self::EndpointUnavailable => "endpoint_unavailable",
             Self::DialRefused => "dial_refused",
             Self::OutcomeUnknown => "outcome_unknown",
+            Self::AsteriskRestarted => "asterisk_restarted",
+            Self::BridgeLost => "bridge_lost",
             Self::Rejected => "rejected",
             Self::UnallocatedNumber => "unallocated_number",
             Self::NetworkError => "network_error",

@@ -242,7 +242,7 @@ impl Call {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::HashSet;
     use std::time::Duration;
 
@@ -252,7 +252,7 @@ mod tests {
     use super::*;
     use crate::{CallRequest, DialplanTarget, Media, Priority, Variables};
 
-    pub fn pending() -> Call {
+    pub(crate) fn pending() -> Call {
         Call::new(CallRequest {
             id: Uuid::nil().into(),
             phone_number: "+15550000200".parse().unwrap(),
@@ -274,7 +274,7 @@ mod tests {
         })
     }
 
-    fn claimed() -> CallEvent {
+    pub(crate) fn claimed() -> CallEvent {
         CallEvent::Claimed {
             owner: "b1".parse().unwrap(),
             claim: Uuid::nil().into(),
@@ -406,7 +406,7 @@ mod tests {
         );
     }
 
-    fn any_event() -> impl Strategy<Value = CallEvent> {
+    pub(crate) fn any_event() -> impl Strategy<Value = CallEvent> {
         prop_oneof![
             Just(claimed()),
             Just(CallEvent::Progressed),

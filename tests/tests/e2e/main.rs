@@ -18,6 +18,7 @@ mod media;
 mod once;
 mod pages;
 mod readme;
+mod recovery;
 mod requests;
 mod secrets;
 mod users;
@@ -119,6 +120,7 @@ fn main() -> ExitCode {
     once::add(&mut suite);
     events::add(&mut suite);
     hangup::add(&mut suite);
+    recovery::add(&mut suite);
     requests::add(&mut suite);
     media::add(&mut suite);
     listing::add(&mut suite);

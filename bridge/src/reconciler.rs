@@ -1,0 +1,119 @@
+//! Reconciliation: finds the calls that this bridge owns and does not follow, and the channels of its
+//! application that no call has. At the start, after each reconnect, and now and then.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud::{error, tables};
+use domain::{CallId, CallStatus, Timestamp};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::call_task::{CallTask, Shared, hang_up_surely};
+
+/// How often it is done while nothing has happened: the index of calls lags a little, so one look may miss one.
+const EVERY: Duration = Duration::from_secs(30);
+/// Most calls of one look.
+const MOST: usize = 10_000;
+
+/// What reconciliation works with.
+pub struct Reconciler {
+    /// What the calls share.
+    pub shared: Arc<Shared>,
+    /// Calls that are followed take a place each, if there is one.
+    pub slots: Arc<Semaphore>,
+    /// Whether events arrive.
+    pub up: watch::Receiver<bool>,
+    /// The calls' tasks.
+    pub tasks: TaskTracker,
+}
+
+impl Reconciler {
+    /// Reconciles until the bridge stops.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let reconnected = tokio::select! {
+                () = stop.cancelled() => return,
+                // The sender lives as long as the bridge.
+                Ok(()) = self.up.changed() => true,
+                _ = ticks.tick() => false,
+            };
+            // Nothing that is found can be followed without events.
+            if !*self.up.borrow_and_update() {
+                continue;
+            }
+            if reconnected {
+                self.shared.registry.resync();
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.look_around() => {}
+            }
+        }
+    }
+
+    async fn look_around(&self) {
+        let holder = tables::held_by(&self.shared.settings.bridge_id);
+        let end_of_time = Timestamp::from_millis(i64::MAX);
+        let (held, channels) = tokio::join!(
+            self.shared.calls.held(&holder, end_of_time, MOST),
+            self.shared.ari.our_channels(),
+        );
+        let mut ids = HashSet::new();
+        match held {
+            Ok(held) => ids.extend(held.into_iter().map(|(_, id)| id)),
+            Err(error) => {
+                tracing::warn!(error = %error::chain(&error), "this bridge's calls were not listed");
+            }
+        }
+        match channels {
+            Ok(channels) => ids.extend(channels),
+            Err(error) => {
+                tracing::warn!(error = %error::chain(&error), "this bridge's channels were not listed");
+            }
+        }
+        for id in ids {
+            if !self.shared.registry.contains(id) && !self.shared.unsettled.contains(id) {
+                self.take_on(id).await;
+            }
+        }
+    }
+
+    /// Follows a call of ours that nobody follows; hangs a channel up that has no call of ours.
+    async fn take_on(&self, id: CallId) {
+        // Nobody else begins with it meanwhile.
+        let Ok(registration) = self.shared.registry.register(id) else {
+            return;
+        };
+        let call = match self.shared.calls.get(id).await {
+            Ok(call) => call,
+            Err(error) => {
+                tracing::warn!(call_id = %id, error = %error::chain(&error), "the call was not read");
+                return;
+            }
+        };
+        let ours = call.filter(|call| {
+            call.owner.as_ref() == Some(&self.shared.settings.bridge_id)
+                && call.status != CallStatus::Pending
+                && !call.status.is_terminal()
+        });
+        let Some(call) = ours else {
+            drop(registration);
+            let (ari, registry) = (self.shared.ari.clone(), Arc::clone(&self.shared.registry));
+            self.shared.errands.spawn(hang_up_surely(ari, registry, id));
+            return;
+        };
+        let span =
+            tracing::info_span!("call", call_id = %id, request_id = %call.request.request_id);
+        let permit = Arc::clone(&self.slots).try_acquire_owned().ok();
+        let task =
+            span.in_scope(|| CallTask::adopt(Arc::clone(&self.shared), call, registration, permit));
+        self.tasks.spawn(task.run().instrument(span));
+    }
+}

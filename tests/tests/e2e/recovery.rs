@@ -1,0 +1,265 @@
+//! What becomes of calls when a bridge, its socket or an answer is lost on the way.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge::{Bridge, BridgeSettings};
+use cloud::aws::{Clients, Patience};
+use e2e::program::Program;
+use e2e::proxy::{Mode, Proxy};
+use e2e::world::{number, read_settings, source};
+use e2e::{Client, Line, Pbx, World};
+use serde_json::{Value, json};
+
+use crate::Suite;
+
+pub fn add(suite: &mut Suite) {
+    suite.add_scenario(
+        "recovery::a_killed_bridge_follows_its_calls_again",
+        killed_bridge,
+    );
+    suite.add_scenario(
+        "recovery::what_was_answered_while_the_bridge_was_down_goes_on",
+        answered_meanwhile,
+    );
+    suite.add_scenario(
+        "recovery::what_ended_while_the_bridge_was_down_ends",
+        ended_meanwhile,
+    );
+    suite.add_scenario("recovery::a_cut_socket_loses_no_call", cut_socket);
+    suite.add_scenario(
+        "recovery::a_claim_whose_answer_is_lost_is_known",
+        lost_claim,
+    );
+    suite.add_scenario(
+        "recovery::a_store_that_is_gone_for_a_while_loses_nothing",
+        store_gone,
+    );
+}
+
+/// The environment of a bridge as a program.
+fn environment(world: &World) -> BTreeMap<String, String> {
+    let mut environment = world.bridge_environment();
+    environment.extend(source(&[
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_SECRET_ACCESS_KEY", "local"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", world.embedded.dynamodb_url()),
+        ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),
+    ]));
+    environment
+}
+
+async fn kill(bridge: Program) {
+    bridge.signal("KILL").await;
+    bridge.wait().await;
+}
+
+/// Waits until the channel is in this state; `None` means that it is gone.
+async fn wait_for_channel(pbx: &Pbx, id: &str, state: Option<&str>) {
+    let (url, username, password) = pbx.ari();
+    let http = reqwest::Client::new();
+    let reached = async {
+        loop {
+            let request = http.get(format!("{url}/channels/{id}"));
+            let response = request.basic_auth(&username, Some(&password)).send().await;
+            let response = response.unwrap();
+            let found = response.status().is_success();
+            let channel: Value = response.json().await.unwrap_or_default();
+            let now = found.then(|| channel["state"].as_str().unwrap_or_default());
+            if now == state {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), reached)
+        .await
+        .unwrap_or_else(|_| panic!("the channel was never {state:?}"));
+}
+
+async fn place_until(api: &Client, to: &str, body: Value, status: &str) -> String {
+    let id = api.place(to, body).await;
+    api.wait_until(&id, |call| call["status"] == status).await;
+    id
+}
+
+async fn killed_bridge(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let environment = environment(&world);
+    let bridge = Program::start("bridge", &[], &environment);
+    let (silent, talking) = (number("000"), number("200"));
+    let ringing = place_until(&api, &silent, json!({"timeout": 6_000}), "ringing").await;
+    let answered = place_until(&api, &talking, json!({}), "answered").await;
+    kill(bridge).await;
+    let bridge = Program::start("bridge", &[], &environment);
+    let call = api.wait_until_over(&ringing).await;
+    assert_eq!(call["status"], "no_answer", "{call}");
+    let call = api.wait_until_over(&answered).await;
+    assert_eq!(call["status"], "completed", "{call}");
+    for to in [silent, talking] {
+        assert_eq!(pbx.invites_to(&to), 1);
+    }
+    kill(bridge).await;
+}
+
+async fn answered_meanwhile(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let environment = environment(&world);
+    let bridge = Program::start("bridge", &[], &environment);
+    // Two, as one goes on in the dialplan and the other is played to.
+    let into_ivr = place_until(&api, &number("200"), json!({}), "ringing").await;
+    let media = json!({"media": ["digits:42"]});
+    let played_to = api.place(&number("200"), media).await;
+    api.wait_until(&played_to, |call| call["status"] == "ringing")
+        .await;
+    kill(bridge).await;
+    for id in [&into_ivr, &played_to] {
+        wait_for_channel(&pbx, id, Some("Up")).await;
+    }
+    let bridge = Program::start("bridge", &[], &environment);
+    for id in [&into_ivr, &played_to] {
+        let call = api.wait_until_over(id).await;
+        assert_eq!(call["status"], "completed", "{call}");
+        assert!(call["answered_at"].is_string(), "{call}");
+    }
+    let events = api.events(&played_to).await;
+    assert!(events.contains(&"played".to_owned()), "{events:?}");
+    kill(bridge).await;
+}
+
+async fn ended_meanwhile(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let environment = environment(&world);
+    let bridge = Program::start("bridge", &[], &environment);
+    let answered = place_until(&api, &number("201"), json!({}), "answered").await;
+    let to = number("486");
+    let busy = place_until(&api, &to, json!({}), "ringing").await;
+    kill(bridge).await;
+    for id in [&answered, &busy] {
+        wait_for_channel(&pbx, id, None).await;
+    }
+    let bridge = Program::start("bridge", &[], &environment);
+    let call = api.wait_until_over(&answered).await;
+    assert_eq!(call["status"], "completed", "{call}");
+    let call = api.wait_until_over(&busy).await;
+    assert_eq!(
+        (call["status"].as_str(), call["failure_reason"].as_str()),
+        (Some("failed"), Some("outcome_unknown")),
+        "{call}"
+    );
+    assert_eq!(pbx.invites_to(&to), 1);
+    kill(bridge).await;
+}
+
+/// A bridge in this process whose ARI, or whose store, is behind a proxy.
+async fn bridge_behind(world: &World, ari: Option<&Proxy>, store: Option<&Proxy>) -> Bridge {
+    let mut environment = world.bridge_environment();
+    if let Some(proxy) = ari {
+        let url = format!("http://{}/ari", proxy.address);
+        environment.insert("ARI_HTTP_URL".to_owned(), url);
+    }
+    let settings = read_settings(&environment, BridgeSettings::read);
+    let dynamodb = store.map_or_else(
+        || world.embedded.dynamodb_url().to_owned(),
+        |proxy| format!("http://{}", proxy.address),
+    );
+    let clients = Clients::local(Patience::BRIDGE, &dynamodb, world.embedded.sqs_url()).await;
+    let mut bridge = Bridge::start(settings, &clients).unwrap();
+    bridge.wait_until_up().await;
+    bridge
+}
+
+/// Host and port of a URL.
+fn authority(url: &str) -> String {
+    let rest = url.split("//").nth(1).unwrap();
+    rest.split('/').next().unwrap().to_owned()
+}
+
+async fn cut_socket(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let proxy = Proxy::start(authority(&pbx.ari().0)).await;
+    let bridge = bridge_behind(&world, Some(&proxy), None).await;
+    let answers = place_until(&api, &number("200"), json!({}), "ringing").await;
+    let goes_on = place_until(&api, &number("000"), json!({"timeout": 8_000}), "ringing").await;
+    let over = place_until(&api, &number("201"), json!({}), "answered").await;
+    proxy.set(Mode::Cut);
+    wait_for_channel(&pbx, &answers, Some("Up")).await;
+    wait_for_channel(&pbx, &over, None).await;
+    // What comes in meanwhile waits.
+    let waits = api.place(&number("486"), json!({})).await;
+    proxy.set(Mode::Open);
+    for (id, status) in [
+        (&answers, "completed"),
+        (&goes_on, "no_answer"),
+        (&over, "completed"),
+        (&waits, "busy"),
+    ] {
+        let call = api.wait_until_over(id).await;
+        assert_eq!(call["status"], status, "{call}");
+    }
+    assert!(bridge.stop().await);
+}
+
+async fn lost_claim(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let proxy = Proxy::start(authority(world.embedded.dynamodb_url())).await;
+    let bridge = bridge_behind(&world, None, Some(&proxy)).await;
+    // Once, the repetition of the write finds its own; often, the next delivery of the message does.
+    for times in [1, 3] {
+        let before = proxy.lost();
+        proxy.lose_answers("attribute_not_exists(#owner) AND dial_before", times);
+        let to = number("486");
+        let id = api.place(&to, json!({})).await;
+        let call = api.wait_until_over(&id).await;
+        assert_eq!(call["status"], "busy", "{call}");
+        assert_eq!(pbx.invites_to(&to), 1);
+        assert_eq!(proxy.lost() - before, times);
+    }
+    assert!(bridge.stop().await);
+}
+
+async fn store_gone(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let proxy = Proxy::start(authority(world.embedded.dynamodb_url())).await;
+    let bridge = bridge_behind(&world, None, Some(&proxy)).await;
+    let mut calls = Vec::new();
+    for digits in ["200", "486", "201", "480"] {
+        let to = number(digits);
+        let id = place_until(
+            &api,
+            &to,
+            json!({}),
+            if digits == "201" {
+                "answered"
+            } else {
+                "ringing"
+            },
+        )
+        .await;
+        calls.push((digits, id));
+    }
+    proxy.set(Mode::Stalled);
+    for (_, id) in &calls {
+        wait_for_channel(&pbx, id, None).await;
+    }
+    assert!(bridge.is_up(), "the events socket stays up");
+    proxy.set(Mode::Open);
+    for (digits, id) in &calls {
+        let call = api.wait_until_over(id).await;
+        let expected = match *digits {
+            "486" => "busy",
+            "480" => "no_answer",
+            _ => "completed",
+        };
+        assert_eq!(call["status"], expected, "{call}");
+    }
+    assert!(bridge.stop().await);
+}
