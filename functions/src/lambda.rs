@@ -8,8 +8,9 @@ use cloud::aws::{self, Patience};
 use cloud::rate_limit::RateLimiter;
 use cloud::settings::{EXIT_USAGE, Environment, Reader};
 use cloud::telemetry::{self, LogSettings};
-use cloud::{CallQueue, CallStore, ControlQueues, Heartbeats, UserStore};
+use cloud::{CallQueue, CallStore, ControlQueues, Heartbeats, UserStore, clock};
 use lambda_http::Error;
+use lambda_runtime::LambdaEvent;
 
 use crate::control::ControlState;
 use crate::cursor::Cursors;
@@ -21,6 +22,7 @@ use crate::originate::OriginateState;
 use crate::router;
 use crate::settings::{CallDefaults, JwtSettings, Pages, read_rate_limit, read_retention};
 use crate::status::StatusState;
+use crate::sweeper::Sweeper;
 use crate::system::SystemState;
 use crate::token::TokenState;
 
@@ -143,6 +145,35 @@ pub async fn run_system() -> Result<ExitCode, Error> {
     };
     let state = SystemState { health, pages };
     serve("system", router::system(state), &http).await
+}
+
+/// Runs the sweeper, which takes no input.
+///
+/// # Errors
+/// If the Lambda runtime cannot be reached.
+pub async fn run_sweeper() -> Result<ExitCode, Error> {
+    let read = |reader: &mut Reader<'_>| {
+        let calls = reader.required::<String>("CALLS_TABLE");
+        let state = reader.required::<String>("STATE_TABLE");
+        Some((calls?, state?))
+    };
+    let Some(((calls, state), _)) = configure(read) else {
+        return Ok(ExitCode::from(EXIT_USAGE));
+    };
+    let config = aws::load(Patience::FUNCTION).await;
+    let dynamodb = aws_sdk_dynamodb::Client::new(&config);
+    let sweeper = Sweeper {
+        calls: CallStore::new(dynamodb.clone(), calls),
+        heartbeats: Heartbeats::new(dynamodb, state),
+    };
+    let sweep = lambda_runtime::service_fn(async |_: LambdaEvent<serde_json::Value>| {
+        let swept = sweeper.sweep(clock::now()).await?;
+        Ok::<_, Error>(serde_json::json!({
+            "expired": swept.expired, "lost": swept.lost, "failed": swept.failed,
+        }))
+    });
+    lambda_runtime::run(sweep).await?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// What every function has around its routes.

@@ -26,5 +26,6 @@ pub mod request_id;
 pub mod router;
 pub mod settings;
 pub mod status;
+pub mod sweeper;
 pub mod system;
 pub mod token;

@@ -61,6 +61,11 @@ impl RuntimeApi {
                 "time": "01/Jan/2026:00:00:00 +0000", "timeEpoch": 1_767_225_600_000_u64
             }
         });
+        self.send(event).await
+    }
+
+    /// Invokes the function with an event of any kind, and returns what it answers.
+    pub async fn send(&mut self, event: Value) -> Value {
         self.events.send(event).await.expect("a running function");
         self.answers.recv().await.expect("an answer")
     }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use bridge::Bridge;
@@ -25,6 +26,7 @@ use functions::originate::OriginateState;
 use functions::router;
 use functions::settings::{CallDefaults, Pages};
 use functions::status::StatusState;
+use functions::sweeper::Sweeper;
 use functions::system::SystemState;
 use functions::token::TokenState;
 use simulator::{Credentials, Simulator};
@@ -38,6 +40,9 @@ use crate::settings::LocalSettings;
 
 /// Most calls of an earlier run that are queued again.
 const MAX_REQUEUED: usize = 10_000;
+
+/// How often the sweeper runs.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
 
 /// The user that a local run makes.
 pub const DEMO_USER: &str = "demo";
@@ -177,6 +182,10 @@ impl System {
             url: String::new(),
             problem: error.to_string(),
         })?;
+        let sweeper = Sweeper {
+            calls: CallStore::new(clients.dynamodb.clone(), calls_table.clone()),
+            heartbeats: Heartbeats::new(clients.dynamodb.clone(), STATE_TABLE.to_owned()),
+        };
         let api = Api {
             users,
             clients,
@@ -191,6 +200,7 @@ impl System {
         };
         let router = router::finish(api.routes(), &origins);
         let stop = CancellationToken::new();
+        tokio::spawn(sweep(sweeper, stop.clone()));
         let serving = axum::serve(
             listener,
             router.into_make_service_with_connect_info::<SocketAddr>(),
@@ -301,6 +311,20 @@ impl Api {
                 cursors: self.cursors,
                 jwt: self.jwt,
             }))
+    }
+}
+
+/// What runs on a schedule elsewhere.
+async fn sweep(sweeper: Sweeper, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = sweeper.sweep(clock::now()).await {
+            tracing::warn!(error = %cloud::error::chain(&error), "the calls could not be swept");
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod readme;
 mod recovery;
 mod requests;
 mod secrets;
+mod sweeping;
 mod users;
 
 use std::future::Future;
@@ -134,6 +135,7 @@ fn main() -> ExitCode {
     pages::add(&mut suite);
     readme::add(&mut suite);
     secrets::add(&mut suite);
+    sweeping::add(&mut suite);
     let Suite { trials, .. } = suite;
     // The trials hold what is left of the PBX; it ends with the last of them.
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -1,0 +1,143 @@
+//! The sweeper ends what nobody else does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud::calls::Claim;
+use cloud::{Heartbeat, Heartbeats, clock};
+use domain::Timestamp;
+use e2e::program::Program;
+use e2e::world::{number, source};
+use e2e::{Line, Pbx, World};
+use functions::sweeper::{Sweeper, Swept};
+use local::embedded::STATE_TABLE;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::Suite;
+use crate::lambda::start_with;
+
+pub fn add(suite: &mut Suite) {
+    suite.add("sweeping::a_call_that_waited_too_long_expires", expired);
+    suite.add(
+        "sweeping::the_calls_of_a_bridge_that_is_gone_end",
+        bridge_gone,
+    );
+    suite.add("sweeping::the_function_sweeps_on_its_schedule", function);
+    suite.add("sweeping::past_its_time_a_call_cannot_be_claimed", too_late);
+}
+
+fn sweeper(world: &World) -> Sweeper {
+    Sweeper {
+        calls: world.calls(),
+        heartbeats: heartbeats(world),
+    }
+}
+
+fn heartbeats(world: &World) -> Heartbeats {
+    Heartbeats::new(world.clients.dynamodb.clone(), STATE_TABLE.to_owned())
+}
+
+async fn expired(pbx: Arc<Pbx>) {
+    let mut world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let (soon, later) = (number("200"), number("486"));
+    let short = api.place(&soon, json!({"queue_timeout": 1_000})).await;
+    let long = api.place(&later, json!({"queue_timeout": 600_000})).await;
+    let sweeper = sweeper(&world);
+    assert_eq!(sweeper.sweep(clock::now()).await.unwrap(), Swept::default());
+    let after = clock::now().plus(Duration::from_mins(1));
+    let swept = sweeper.sweep(after).await.unwrap();
+    assert_eq!((swept.expired, swept.lost, swept.failed), (1, 0, 0));
+    let call = api.status(&short).await;
+    assert_eq!(call["failure_reason"], "expired", "{call}");
+    assert_eq!(sweeper.sweep(after).await.unwrap(), Swept::default());
+    // Its message is still there, and does no harm; the other call is as it was.
+    world.add_bridge(&[]).await;
+    assert_eq!(api.wait_until_over(&long).await["status"], "busy");
+    assert_eq!(pbx.invites_to(&soon), 0);
+}
+
+async fn bridge_gone(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let mut environment = world.bridge_environment();
+    environment.extend(source(&[
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_SECRET_ACCESS_KEY", "local"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", world.embedded.dynamodb_url()),
+        ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),
+    ]));
+    let bridge = Program::start("bridge", &[], &environment);
+    let ringing = api.place(&number("000"), json!({"timeout": 2_000})).await;
+    let talking = api.place(&number("200"), json!({})).await;
+    for (id, status) in [(&ringing, "ringing"), (&talking, "answered")] {
+        api.wait_until(id, |call| call["status"] == status).await;
+    }
+    bridge.signal("KILL").await;
+    bridge.wait().await;
+
+    // Before their deadlines they are left alone, and as long as the bridge is heard of.
+    let sweeper = sweeper(&world);
+    let soon = clock::now().plus(Duration::from_mins(5));
+    assert_eq!(sweeper.sweep(soon).await.unwrap(), Swept::default());
+    let later = clock::now().plus(Duration::from_hours(3));
+    let bridge_id = environment["BRIDGE_ID"].parse().unwrap();
+    let alive = |at: Timestamp| Heartbeat {
+        bridge_id,
+        at,
+        started_at: at,
+        version: String::new(),
+        events_up: true,
+        ari_up: true,
+        live_calls: 2,
+        metrics: String::new(),
+    };
+    let mut heartbeat = alive(later);
+    heartbeats(&world).beat(&heartbeat).await.unwrap();
+    assert_eq!(sweeper.sweep(later).await.unwrap(), Swept::default());
+    heartbeat.at = clock::now();
+    heartbeats(&world).beat(&heartbeat).await.unwrap();
+    let swept = sweeper.sweep(later).await.unwrap();
+    assert_eq!((swept.expired, swept.lost, swept.failed), (0, 2, 0));
+    let call = api.status(&ringing).await;
+    assert_eq!(
+        (call["status"].as_str(), call["failure_reason"].as_str()),
+        (Some("failed"), Some("bridge_lost"))
+    );
+    assert_eq!(api.status(&talking).await["status"], "completed");
+    assert_eq!(sweeper.sweep(later).await.unwrap(), Swept::default());
+}
+
+async fn too_late(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let id = api
+        .place(&number("200"), json!({"queue_timeout": 1_000}))
+        .await;
+    let id = id.parse().unwrap();
+    let claim = async |at| {
+        let attempt = Uuid::new_v4().into();
+        let owner = "b1".parse().unwrap();
+        let deadline = Timestamp::from_millis(i64::MAX);
+        world.calls().claim(id, &owner, attempt, deadline, at).await
+    };
+    let now = clock::now();
+    let late = claim(now.plus(Duration::from_secs(2))).await.unwrap();
+    assert_eq!(late, Claim::Expired);
+    assert!(matches!(claim(now).await.unwrap(), Claim::Claimed(_)));
+    assert!(matches!(claim(now).await.unwrap(), Claim::Taken(_)));
+}
+
+async fn function(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let (_program, mut sweeper) = start_with("sweeper", &world, &BTreeMap::new()).await;
+    let event = json!({
+        "version": "0", "id": "e", "detail-type": "Scheduled Event", "source": "aws.events",
+        "account": "0", "time": "2026-11-21T00:00:00Z", "region": "us-east-1", "resources": [], "detail": {}
+    });
+    let answer = sweeper.send(event).await;
+    assert_eq!(answer, json!({"expired": 0, "lost": 0, "failed": 0}));
+}
