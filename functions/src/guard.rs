@@ -140,7 +140,32 @@ fn insert_missing(headers: &mut HeaderMap, name: HeaderName, value: &'static str
 mod tests {
     use std::collections::BTreeMap;
 
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::StatusCode;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_takes_too_long_gets_an_answer_that_shows_nothing() {
+        let stuck = async || {
+            tokio::time::sleep(Duration::from_hours(1)).await;
+            "never"
+        };
+        let routes = Router::new().route("/", get(stuck));
+        let served = crate::router::finish(routes, &AllowedOrigins::default());
+        let request = Request::builder().body(Body::empty()).unwrap();
+        let response = served.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(response.headers().contains_key(&X_REQUEST_ID));
+        let body = axum::body::to_bytes(response.into_body(), 10_000)
+            .await
+            .unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["type"], "urn:problem:internal");
+    }
 
     fn read(text: &str) -> Result<AllowedOrigins, String> {
         let source = BTreeMap::from([("ALLOWED_ORIGINS".to_owned(), text.to_owned())]);

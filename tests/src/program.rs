@@ -74,7 +74,7 @@ impl Program {
     }
 
     /// Reads what it complains about until a line holds `wanted`.
-    pub async fn wait_for_error(&mut self, wanted: &str) {
+    pub async fn wait_for_error(&mut self, wanted: &str) -> String {
         let stderr = self.child.stderr.take().expect("its complaints");
         let mut lines = BufReader::new(stderr);
         let reading = async {
@@ -94,6 +94,7 @@ impl Program {
             self.complaints
         );
         self.child.stderr = Some(lines.into_inner());
+        self.complaints.clone()
     }
 
     /// Reads what it writes until a line holds `wanted`; returns all that was read.

@@ -4,7 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloud::aws::{Clients, Patience};
 use e2e::client::read;
+use e2e::program::Program;
+use e2e::proxy::{Mode, Proxy};
 use e2e::world::{SECRET_KEY, jwt, number, source};
 use e2e::{Line, Pbx, World};
 use functions::guard::AllowedOrigins;
@@ -22,6 +25,8 @@ pub fn add(suite: &mut Suite) {
     suite.add("api::every_answer_is_guarded", guarded);
     suite.add("api::what_goes_wrong_underneath_is_not_shown", underneath);
     suite.add("api::health_tells_of_the_bridges", health);
+    suite.add("api::health_answers_when_the_database_does_not", stalled);
+    suite.add("api::pages_can_be_switched_off", switched_off);
     suite.add("api::metrics_are_those_of_the_bridges", metrics);
 }
 
@@ -256,6 +261,54 @@ async fn health(pbx: Arc<Pbx>) {
     assert!(world.take_bridge().stop().await);
     let gone = tokio::time::timeout(patience, reported("unhealthy")).await;
     assert_eq!(gone.expect("unhealthy").0, 503);
+}
+
+async fn stalled(pbx: Arc<Pbx>) {
+    let mut world = World::without_bridge(&pbx).await;
+    let target = world.embedded.dynamodb_url().trim_start_matches("http://");
+    let proxy = Proxy::start(target.trim_end_matches('/').to_owned()).await;
+    let url = format!("http://{}", proxy.address);
+    let clients = Clients::local(Patience::FUNCTION, &url, world.embedded.sqs_url());
+    world.clients = clients.await;
+    let api = world.api(Line::Trunk).await;
+    let (_, body) = get(&api, "/health").await;
+    assert_eq!(body["database"]["status"], "healthy", "{body}");
+    proxy.set(Mode::Stalled);
+    // The client itself waits for ten seconds only.
+    let (status, body) = get(&api, "/health").await;
+    assert_eq!(
+        (status, body["database"]["status"].as_str()),
+        (503, Some("unhealthy"))
+    );
+    assert_eq!(body["queue"]["status"], "healthy", "{body}");
+}
+
+async fn switched_off(_: Arc<Pbx>) {
+    let data = tempfile::tempdir().unwrap();
+    let settings = source(&[
+        ("PORT", "0"),
+        ("LOCAL_DATA", data.path().to_str().unwrap()),
+        ("DOCS_ENABLED", "false"),
+        ("METRICS_ENABLED", "false"),
+    ]);
+    let mut program = Program::start("local", &[], &settings);
+    let welcome = program.wait_for_line("Ctrl-C ends everything").await;
+    let base = welcome.split("Ready on ").nth(1).unwrap();
+    let base = base.split(',').next().unwrap();
+    for (path, expected) in [
+        ("/health", 200),
+        ("/", 200),
+        ("/metrics", 404),
+        ("/docs", 404),
+        ("/docs/start.js", 404),
+        ("/redoc", 404),
+        ("/openapi.json", 404),
+    ] {
+        let response = reqwest::get(format!("{base}{path}")).await.unwrap();
+        assert_eq!(response.status(), expected, "{path}");
+    }
+    program.signal("INT").await;
+    assert_eq!(program.wait().await.code, Some(0));
 }
 
 async fn metrics(pbx: Arc<Pbx>) {

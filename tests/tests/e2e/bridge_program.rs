@@ -31,7 +31,11 @@ async fn takes_a_call(pbx: Arc<Pbx>) {
         ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),
     ]));
     let password = environment["ARI_PASSWORD"].clone();
-    let bridge = Program::start("bridge", &[], &environment);
+    let mut bridge = Program::start("bridge", &[], &environment);
+    let log = bridge.wait_for_error("metrics are served").await;
+    let served: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    let monitor = format!("http://{}", served["address"].as_str().unwrap());
+    assert!(monitor.starts_with("http://127.0.0.1:"), "{monitor}");
     let request = api
         .request(Method::POST, "/api/v2/calls")
         .header("x-request-id", "find-me-in-the-log")
@@ -39,6 +43,18 @@ async fn takes_a_call(pbx: Arc<Pbx>) {
     let (_, accepted) = read(request.send().await.unwrap()).await;
     let id = accepted["call_id"].as_str().unwrap();
     assert_eq!(api.wait_until_over(id).await["status"], "busy");
+    for (path, status, expected) in [
+        ("metrics", 200, "status=\"busy\"} 1"),
+        ("ready", 200, "ready"),
+        ("live", 200, "live"),
+        ("elsewhere", 404, ""),
+    ] {
+        let response = reqwest::get(format!("{monitor}/{path}")).await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        let text = response.text().await.unwrap();
+        let same = text.replace(&format!(",bridge_id=\"{}\"", environment["BRIDGE_ID"]), "");
+        assert!(same.contains(expected), "{text}");
+    }
 
     // A call that is live when the bridge stops goes on without it.
     let to = number("000");
