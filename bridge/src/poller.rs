@@ -119,13 +119,14 @@ impl Poller {
         let QueueMessage::Dial(request) = match QueueMessage::decode(&delivery.body) {
             Ok(message) => message,
             Err(error) => {
-                // Left alone: it comes back until the queue moves it to the dead-letter queue.
+                // It comes back, perhaps to a bridge of a newer release, until the queue moves it to the dead-letter queue.
                 self.shared.metrics.bad_message();
                 tracing::error!(
                     error = %error::chain(&error),
                     receive_count = delivery.receive_count,
                     "a message cannot be read"
                 );
+                self.give_back(delivery);
                 return;
             }
         };

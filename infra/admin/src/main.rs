@@ -3,6 +3,8 @@
 //! Passwords come from a prompt or from standard input, never from an argument: arguments
 //! are seen by every process of the machine.
 
+mod dlq;
+
 use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 
@@ -18,8 +20,11 @@ usage: admin user add NAME       adds a user; the password is prompted for, or r
        admin user disable NAME   gives a user no more tokens; those that are out expire by themselves
        admin user enable NAME    undoes that
        admin user list           lists the users
+       admin dlq list            lists the messages that nobody could do anything with
+       admin dlq show ID         prints one
+       admin dlq redrive ID      sends one to the bridges again; --all sends all of them
 
-USERS_TABLE names the table; region, credentials and endpoint are those of every AWS tool
+USERS_TABLE names the table, CALLS_QUEUE_URL and DEAD_LETTER_QUEUE_URL the queues; region, credentials and endpoint are those of every AWS tool
 (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL, …).";
 
 #[tokio::main(flavor = "current_thread")]
@@ -32,6 +37,10 @@ async fn main() -> ExitCode {
         ["user", "disable", name] => set_disabled(name, true).await,
         ["user", "enable", name] => set_disabled(name, false).await,
         ["user", "list"] => list().await,
+        ["dlq", "list"] => dlq::list().await,
+        ["dlq", "show", id] => dlq::show(id).await,
+        ["dlq", "redrive", "--all"] => dlq::redrive(None).await,
+        ["dlq", "redrive", id] => dlq::redrive(Some(id)).await,
         ["-h" | "--help"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

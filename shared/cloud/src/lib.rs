@@ -7,6 +7,7 @@ pub mod call_item;
 pub mod calls;
 pub mod clock;
 pub mod control;
+pub mod dead_letters;
 pub mod error;
 pub mod heartbeats;
 pub mod listing;
@@ -21,6 +22,7 @@ pub mod users;
 
 pub use calls::CallStore;
 pub use control::ControlQueues;
+pub use dead_letters::DeadLetters;
 pub use error::StoreError;
 pub use heartbeats::{Heartbeat, Heartbeats};
 pub use queue::CallQueue;
