@@ -32,6 +32,7 @@ use crate::ari::client::ChannelReply;
 use crate::ari::{AriClient, ChannelEvent, ChannelEventKind};
 use crate::backoff::{Backoff, jittered};
 use crate::breaker::Breaker;
+use crate::crash;
 use crate::metrics::Metrics;
 use crate::registry::{Mail, Registration, Registry};
 use crate::settings::{BridgeSettings, DEADLINE_GRACE, DIAL_CONFIRMATION_TIMEOUT};
@@ -280,6 +281,13 @@ impl CallTask {
 
     fn feed(&mut self, input: Input) {
         match input {
+            Input::Created(CreateReply::Created) => crash::point("after_create"),
+            Input::StasisStarted => crash::point("after_stasis_start"),
+            Input::ClaimReplied(ClaimReply::Claimed) => crash::point("after_claim"),
+            Input::DialReplied(DialReply::Dialled) => crash::point("after_dial"),
+            _ => {}
+        }
+        match input {
             Input::Created(CreateReply::Unavailable) => self.shared.ari_breaker.failed(),
             Input::Created(_) => self.shared.ari_breaker.succeeded(),
             Input::ClaimReplied(ClaimReply::Unavailable) => self.shared.store_breaker.failed(),
@@ -356,6 +364,7 @@ impl CallTask {
     async fn perform(&mut self, action: Action) {
         match action {
             Action::CreateChannel => {
+                crash::point("before_create");
                 let (ari, request) = (self.shared.ari.clone(), self.request.clone());
                 self.answer = Some(Box::pin(async move {
                     (Input::Created(ari.create_channel(&request).await), None)
@@ -372,6 +381,7 @@ impl CallTask {
                 self.answer = Some(Box::pin(inspect(Arc::clone(&self.shared), self.id())));
             }
             Action::Claim => {
+                crash::point("before_claim");
                 self.timer = None;
                 let patience = self.request.dial_timeout + self.longest() + DEADLINE_GRACE;
                 self.answer = Some(Box::pin(claim(
@@ -382,6 +392,7 @@ impl CallTask {
             }
             Action::Follow => self.follow(),
             Action::Dial(delay) => {
+                crash::point("before_dial");
                 let (ari, id, timeout) = (
                     self.shared.ari.clone(),
                     self.id(),
@@ -419,6 +430,7 @@ impl CallTask {
                 )));
             }
             Action::DeleteMessage => {
+                crash::point("before_delete");
                 self.timer = None;
                 // With a full backlog the message comes back, finds its call claimed, and is deleted then.
                 if let Some(receipt) = self.receipt.clone() {
@@ -481,6 +493,12 @@ impl CallTask {
         let Some((call, effect)) = live.call.next(event, at) else {
             return;
         };
+        match event {
+            CallEvent::Rang => crash::point("on_ringing"),
+            CallEvent::Answered => crash::point("on_answered"),
+            CallEvent::Ended { .. } => crash::point("on_ended"),
+            _ => {}
+        }
         if live.saved == live.call.sequence {
             live.changed_at = Instant::now();
         }
@@ -552,6 +570,9 @@ impl CallTask {
             Ok(Saved::Yes) => {
                 self.shared.store_breaker.succeeded();
                 live.write_backoff.reset();
+                if live.call.status.is_terminal() && sequence == live.call.sequence {
+                    crash::point("after_end_written");
+                }
                 live.saved = sequence;
                 self.shared.metrics.stored(live.changed_at.elapsed());
                 // What came in meanwhile came after the write began.
@@ -579,6 +600,7 @@ impl CallTask {
 
     /// Sends the answered call on, as often as it takes while the call is there.
     fn continue_channel(&mut self) {
+        crash::point("before_continue");
         let (ari, id, target) = (
             self.shared.ari.clone(),
             self.id(),
@@ -665,7 +687,8 @@ impl CallTask {
             // Its `ChannelDestroyed` is on the way; if not, the deadline asks again. And one that is not in Stasis
             // was continued by an earlier request, whose answer was lost.
             EffectDone::Played => self.playing = true,
-            EffectDone::HungUp(_) | EffectDone::Continued => {}
+            EffectDone::Continued => crash::point("after_continue"),
+            EffectDone::HungUp(_) => {}
             EffectDone::NotPlayed => {
                 let at = When::ours(clock::now());
                 self.apply(&CallEvent::Played { whole: false }, at);

@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod call_task;
 pub mod control;
+pub mod crash;
 pub mod deleter;
 pub mod heart;
 pub mod metrics;

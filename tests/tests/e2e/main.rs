@@ -7,6 +7,7 @@
 mod api;
 mod bridge_program;
 mod contract;
+mod crashes;
 mod dead_letters;
 mod endings;
 mod events;
@@ -138,6 +139,7 @@ fn main() -> ExitCode {
     secrets::add(&mut suite);
     sweeping::add(&mut suite);
     dead_letters::add(&mut suite);
+    crashes::add(&mut suite);
     let Suite { trials, .. } = suite;
     // The trials hold what is left of the PBX; it ends with the last of them.
     libtest_mimic::run(&arguments, trials).exit_code()
