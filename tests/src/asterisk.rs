@@ -8,6 +8,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -28,8 +29,17 @@ pub struct Asterisk {
     pub username: String,
     /// `ARI_PASSWORD`
     pub password: String,
-    process: Option<(Child, PathBuf)>,
+    instance: Option<Instance>,
     callee: Callee,
+}
+
+/// An Asterisk of our own.
+struct Instance {
+    root: PathBuf,
+    /// Its folder as it sees it, and as we do.
+    inside: String,
+    outside: PathBuf,
+    process: Mutex<Child>,
 }
 
 impl Asterisk {
@@ -69,21 +79,17 @@ impl Asterisk {
         ];
         write_configuration(&outside, &values)
             .map_err(|error| format!("{}: {error}", outside.display()))?;
-        let process = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "chroot"])
-            .arg(&root)
-            .args(["asterisk", "-f", "-U", "root", "-G", "root", "-C"])
-            .arg(format!("{inside}/etc/asterisk.conf"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("Asterisk could not be started: {error}"))?;
+        let process = Mutex::new(spawn(&root, &inside)?);
         Ok(Self {
             url: format!("http://127.0.0.1:{ari_port}/ari"),
             username: "e2e".to_owned(),
             password,
-            process: Some((process, outside)),
+            instance: Some(Instance {
+                root,
+                inside,
+                outside,
+                process,
+            }),
             callee,
         })
     }
@@ -99,9 +105,24 @@ impl Asterisk {
             url,
             username: get("E2E_ARI_USERNAME")?,
             password: get("E2E_ARI_PASSWORD")?,
-            process: None,
+            instance: None,
             callee: Callee::start(port, None)?,
         })
+    }
+
+    /// Kills it with everything that it was doing, and starts it again.
+    ///
+    /// # Panics
+    /// If it is not one of our own.
+    pub fn restart(&self) {
+        let instance = self
+            .instance
+            .as_ref()
+            .expect("an Asterisk of our own: E2E_ARI_HTTP_URL names one that cannot be restarted");
+        let mut process = instance.process.lock().expect("no panic");
+        let _ = process.kill();
+        let _ = process.wait();
+        *process = spawn(&instance.root, &instance.inside).expect("Asterisk starts again");
     }
 
     /// Waits until ARI answers: while Asterisk is loading it does not, or with 404 or 503.
@@ -160,19 +181,33 @@ impl Asterisk {
     }
 
     fn log(&self) -> String {
-        let Some((_, dir)) = &self.process else {
+        let Some(instance) = &self.instance else {
             return String::new();
         };
-        fs::read_to_string(dir.join("log/messages")).unwrap_or_default()
+        fs::read_to_string(instance.outside.join("log/messages")).unwrap_or_default()
     }
+}
+
+fn spawn(root: &Path, inside: &str) -> Result<Child, String> {
+    Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "chroot"])
+        .arg(root)
+        .args(["asterisk", "-f", "-U", "root", "-G", "root", "-C"])
+        .arg(format!("{inside}/etc/asterisk.conf"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|error| format!("Asterisk could not be started: {error}"))
 }
 
 impl Drop for Asterisk {
     fn drop(&mut self) {
-        if let Some((mut process, dir)) = self.process.take() {
+        if let Some(instance) = self.instance.take() {
+            let mut process = instance.process.lock().expect("no panic");
             let _ = process.kill();
             let _ = process.wait();
-            let _ = fs::remove_dir_all(dir);
+            let _ = fs::remove_dir_all(&instance.outside);
         }
     }
 }

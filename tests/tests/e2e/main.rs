@@ -18,6 +18,7 @@ mod load;
 mod local_run;
 mod media;
 mod once;
+mod outages;
 mod pages;
 mod readme;
 mod recovery;
@@ -140,6 +141,7 @@ fn main() -> ExitCode {
     sweeping::add(&mut suite);
     dead_letters::add(&mut suite);
     crashes::add(&mut suite);
+    outages::add(&mut suite);
     let Suite { trials, .. } = suite;
     // The trials hold what is left of the PBX; it ends with the last of them.
     libtest_mimic::run(&arguments, trials).exit_code()
