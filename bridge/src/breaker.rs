@@ -1,33 +1,25 @@
-//! A circuit breaker: while something outside does not answer, nothing new is begun; now and then one
-//! attempt finds out whether it is back.
+//! A circuit breaker: while something outside does not answer, nothing new is begun and nothing is
+//! repeated; a probe finds out now and then whether it is back.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
 
 /// Failures in a row that open the circuit.
 const THRESHOLD: u32 = 5;
-/// Shortest and longest time that it stays open before an attempt.
-const OPEN_FOR: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-/// How long an attempt may take before the next is let through.
-const ATTEMPT_FOR: Duration = Duration::from_secs(30);
+/// Shortest and longest time between two probes.
+const PROBE_EVERY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 
 /// The circuit to one thing outside.
 #[derive(Debug)]
 pub struct Breaker {
     what: &'static str,
-    state: Mutex<State>,
-}
-
-#[derive(Debug)]
-struct State {
-    failures: u32,
-    /// While open: when the next attempt may be made.
-    open_until: Option<Instant>,
-    backoff: Backoff,
+    failures: AtomicU32,
+    open: watch::Sender<bool>,
 }
 
 impl Breaker {
@@ -36,104 +28,120 @@ impl Breaker {
     pub fn new(what: &'static str) -> Self {
         Self {
             what,
-            state: Mutex::new(State {
-                failures: 0,
-                open_until: None,
-                backoff: Backoff::new(OPEN_FOR.0, OPEN_FOR.1),
-            }),
+            failures: AtomicU32::new(0),
+            open: watch::Sender::new(false),
         }
     }
 
     /// It answered.
     pub fn succeeded(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.failures = 0;
-        if state.open_until.take().is_some() {
-            state.backoff.reset();
-            tracing::info!(what = self.what, "it answers again: new calls are taken");
+        self.failures.store(0, Ordering::Relaxed);
+        if self.open.send_if_modified(std::mem::take) {
+            tracing::info!(what = self.what, "it answers again");
         }
     }
 
     /// It did not answer.
     pub fn failed(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.failures = state.failures.saturating_add(1);
-        if state.failures < THRESHOLD {
+        let failures = self
+            .failures
+            .fetch_add(1, Ordering::Relaxed)
+            .saturating_add(1);
+        if failures < THRESHOLD {
             return;
         }
-        if state.open_until.is_none() {
+        if self
+            .open
+            .send_if_modified(|open| !std::mem::replace(open, true))
+        {
             tracing::warn!(
                 what = self.what,
-                "it does not answer: no new calls are taken"
+                "it does not answer: it is left alone but for probes"
             );
         }
-        let delay = state.backoff.next_delay();
-        state.open_until = Some(Instant::now() + delay);
     }
 
-    /// Whether nothing is to be begun now.
+    /// Whether it is to be left alone now.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.open_until.is_some()
+        *self.open.borrow()
     }
 
-    /// Waits until something may be begun, and says how much: all of it, or one attempt.
-    pub async fn admit(&self) -> Admission {
+    /// Waits until it need not be left alone.
+    pub async fn closed(&self) {
+        // The sender is this one, so it is never gone.
+        let _ = self.open.subscribe().wait_for(|open| !open).await;
+    }
+
+    /// Probes while the circuit is open, until `stop`; `probe` says whether it answered.
+    pub async fn probe<F, A>(&self, probe: F, stop: &CancellationToken)
+    where
+        F: Fn() -> A + Send + Sync,
+        A: Future<Output = bool> + Send,
+    {
+        let mut opened = self.open.subscribe();
         loop {
-            let until = {
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                let now = Instant::now();
-                match state.open_until {
-                    None => return Admission::All,
-                    Some(until) if until <= now => {
-                        state.open_until = Some(now + ATTEMPT_FOR);
-                        return Admission::OneAttempt;
-                    }
-                    Some(until) => until,
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = opened.wait_for(|open| *open) => {}
+            }
+            let mut backoff = Backoff::new(PROBE_EVERY.0, PROBE_EVERY.1);
+            while self.is_open() {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(backoff.next_delay()) => {}
                 }
-            };
-            // A success closes the circuit earlier: looked at now and then.
-            let soon = Instant::now() + OPEN_FOR.0;
-            tokio::time::sleep_until(until.min(soon)).await;
+                if probe().await {
+                    self.succeeded();
+                }
+            }
         }
     }
-}
-
-/// How much may be begun.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admission {
-    /// Everything.
-    All,
-    /// One thing, to find out.
-    OneAttempt,
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn it_opens_after_failures_in_a_row_and_lets_one_attempt_through() {
+    #[test]
+    fn it_opens_after_failures_in_a_row_only() {
         let breaker = Breaker::new("test");
         for _ in 1..THRESHOLD {
             breaker.failed();
         }
         breaker.succeeded();
         breaker.failed();
-        assert_eq!(breaker.admit().await, Admission::All);
+        assert!(!breaker.is_open());
         for _ in 0..THRESHOLD {
             breaker.failed();
         }
         assert!(breaker.is_open());
-        let begun = Instant::now();
-        assert_eq!(breaker.admit().await, Admission::OneAttempt);
-        assert!(begun.elapsed() >= OPEN_FOR.0 / 2);
-        // Nobody else while that attempt is under way.
-        let begun = Instant::now();
-        assert_eq!(breaker.admit().await, Admission::OneAttempt);
-        assert!(begun.elapsed() + OPEN_FOR.0 >= ATTEMPT_FOR);
         breaker.succeeded();
-        assert_eq!(breaker.admit().await, Admission::All);
+        assert!(!breaker.is_open());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_is_answered_closes_it() {
+        let breaker = Arc::new(Breaker::new("test"));
+        let stop = CancellationToken::new();
+        let probes = Arc::new(AtomicU32::new(0));
+        let (for_task, counted, stopped) =
+            (Arc::clone(&breaker), Arc::clone(&probes), stop.clone());
+        let probing = tokio::spawn(async move {
+            let probe = || std::future::ready(counted.fetch_add(1, Ordering::Relaxed) == 2);
+            for_task.probe(probe, &stopped).await;
+        });
+        // While it is closed nobody asks.
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        assert_eq!(probes.load(Ordering::Relaxed), 0);
+        for _ in 0..THRESHOLD {
+            breaker.failed();
+        }
+        breaker.closed().await;
+        assert_eq!(probes.load(Ordering::Relaxed), 3);
+        stop.cancel();
+        probing.await.unwrap();
     }
 }

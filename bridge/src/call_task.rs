@@ -57,9 +57,9 @@ pub struct Shared {
     /// Claims whose answer never came.
     pub unsettled: Unsettled,
     /// The circuit to ARI.
-    pub ari_breaker: Breaker,
+    pub ari_breaker: Arc<Breaker>,
     /// The circuit to the table of calls.
-    pub store_breaker: Breaker,
+    pub store_breaker: Arc<Breaker>,
     /// Short tasks that outlive their call's task.
     pub errands: TaskTracker,
     /// The bridge stops: finish what is under way, leave live calls running.
@@ -282,7 +282,11 @@ impl CallTask {
     fn feed(&mut self, input: Input) {
         match input {
             Input::Created(CreateReply::Created) => crash::point("after_create"),
-            Input::StasisStarted => crash::point("after_stasis_start"),
+            Input::StasisStarted => {
+                // Its event may be faster than the answer to the create.
+                crash::point("after_create");
+                crash::point("after_stasis_start");
+            }
             Input::ClaimReplied(ClaimReply::Claimed) => crash::point("after_claim"),
             Input::DialReplied(DialReply::Dialled) => crash::point("after_dial"),
             _ => {}
@@ -551,12 +555,14 @@ impl CallTask {
         if live.write.is_some() || live.saved >= live.call.sequence {
             return;
         }
-        let (calls, call) = (self.shared.calls.clone(), live.call.clone());
+        let (shared, call) = (Arc::clone(&self.shared), live.call.clone());
         live.write = Some(Box::pin(async move {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
+                // Repeated when there is a point in it.
+                shared.store_breaker.closed().await;
             }
-            (call.sequence, calls.save(&call).await)
+            (call.sequence, shared.calls.save(&call).await)
         }));
     }
 

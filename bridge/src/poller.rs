@@ -11,7 +11,6 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::backoff::Backoff;
-use crate::breaker::Admission;
 use crate::call_task::{CallTask, Shared};
 use crate::pacer::Pacer;
 use crate::registry::{Busy, Registry};
@@ -90,15 +89,9 @@ impl Poller {
             if self.up.wait_for(|up| *up).await.is_err() {
                 return std::future::pending().await;
             }
-            let admitted = [
-                self.shared.ari_breaker.admit().await,
-                self.shared.store_breaker.admit().await,
-            ];
-            let most = if admitted.contains(&Admission::OneAttempt) {
-                1
-            } else {
-                self.pacer.a_second().min(MAX_BATCH)
-            };
+            self.shared.ari_breaker.closed().await;
+            self.shared.store_breaker.closed().await;
+            let most = self.pacer.a_second().min(MAX_BATCH);
             let mut slots = Vec::with_capacity(most);
             match Arc::clone(&self.slots).acquire_owned().await {
                 Ok(slot) => slots.push(slot),
@@ -109,7 +102,8 @@ impl Poller {
             {
                 slots.push(slot);
             }
-            if *self.up.borrow() {
+            let open = self.shared.ari_breaker.is_open() || self.shared.store_breaker.is_open();
+            if *self.up.borrow() && !open {
                 return slots;
             }
         }

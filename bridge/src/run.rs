@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use crate::ari::AriClient;
 use crate::ari::client::AriError;
@@ -136,6 +137,7 @@ impl Bridge {
         let slots = Arc::new(Semaphore::new(settings.max_concurrent_calls));
         let pacer = Arc::new(Pacer::new(settings.max_calls_per_second));
         let pollers = settings.pollers;
+        let (ari_breaker, store_breaker) = start_breakers(&errands, &ari, &calls, &closing);
         let shared = Arc::new(Shared {
             settings,
             ari,
@@ -145,8 +147,8 @@ impl Bridge {
             metrics: Arc::clone(&metrics),
             registry: Arc::clone(&registry),
             unsettled: Unsettled::default(),
-            ari_breaker: Breaker::new("ARI"),
-            store_breaker: Breaker::new("DynamoDB"),
+            ari_breaker,
+            store_breaker,
             errands: errands.clone(),
             stopping: stopping.clone(),
         });
@@ -255,6 +257,42 @@ impl Drop for Bridge {
         self.stopping.cancel();
         self.closing.cancel();
     }
+}
+
+/// The circuits to ARI and to the table of calls, with their probes. Those outlive the calls' tasks, which wait
+/// for them.
+fn start_breakers(
+    errands: &TaskTracker,
+    ari: &AriClient,
+    calls: &CallStore,
+    closing: &CancellationToken,
+) -> (Arc<Breaker>, Arc<Breaker>) {
+    let to_ari = Arc::new(Breaker::new("ARI"));
+    let to_store = Arc::new(Breaker::new("DynamoDB"));
+    errands.spawn(probe_ari(Arc::clone(&to_ari), ari.clone(), closing.clone()));
+    errands.spawn(probe_store(
+        Arc::clone(&to_store),
+        calls.clone(),
+        closing.clone(),
+    ));
+    (to_ari, to_store)
+}
+
+async fn probe_ari(breaker: Arc<Breaker>, ari: AriClient, stop: CancellationToken) {
+    let probe = || {
+        let ari = ari.clone();
+        async move { ari.ping().await.is_ok() }
+    };
+    breaker.probe(probe, &stop).await;
+}
+
+async fn probe_store(breaker: Arc<Breaker>, calls: CallStore, stop: CancellationToken) {
+    let probe = || {
+        let calls = calls.clone();
+        // Any id will do; there is no such call.
+        async move { calls.get(Uuid::nil().into()).await.is_ok() }
+    };
+    breaker.probe(probe, &stop).await;
 }
 
 async fn hang_up_orphans(

@@ -32,6 +32,7 @@ struct Shared {
     /// Requests that hold this text are passed on, and their answers lost.
     losing: Mutex<Option<(String, usize)>>,
     lost: AtomicUsize,
+    connections: AtomicUsize,
 }
 
 impl Proxy {
@@ -44,6 +45,7 @@ impl Proxy {
         let for_task = Arc::clone(&shared);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
+                for_task.connections.fetch_add(1, Ordering::SeqCst);
                 if *modes.borrow() == Mode::Cut {
                     continue;
                 }
@@ -71,6 +73,12 @@ impl Proxy {
     /// Loses the answers to the next requests that hold `text`: they take effect, and the client is cut off.
     pub fn lose_answers(&self, text: &str, times: usize) {
         *self.shared.losing.lock().expect("no panic") = Some((text.to_owned(), times));
+    }
+
+    /// How many connections have been made.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
     }
 
     /// How many answers have been lost.

@@ -36,6 +36,10 @@ pub fn add(suite: &mut Suite) {
         "recovery::a_store_that_is_gone_for_a_while_loses_nothing",
         store_gone,
     );
+    suite.add_scenario(
+        "recovery::a_store_that_is_gone_under_fifty_calls_is_not_pestered",
+        store_gone_under_load,
+    );
 }
 
 /// The environment of a bridge as a program.
@@ -261,5 +265,58 @@ async fn store_gone(pbx: Arc<Pbx>) {
         };
         assert_eq!(call["status"], expected, "{call}");
     }
+    assert!(bridge.stop().await);
+}
+
+/// Fifty calls ring, are answered or hung up while nothing can be written for half a minute.
+async fn store_gone_under_load(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let proxy = Proxy::start(authority(world.embedded.dynamodb_url())).await;
+    let bridge = bridge_behind(&world, None, Some(&proxy)).await;
+    let endings = [
+        ("200", "completed"),
+        ("486", "busy"),
+        ("201", "completed"),
+        ("480", "no_answer"),
+        ("000", "no_answer"),
+    ];
+    let mut calls = Vec::new();
+    for index in 0..50 {
+        let (digits, status) = endings[index % endings.len()];
+        let to = number(digits);
+        let id = api.place(&to, json!({"timeout": 10_000})).await;
+        calls.push((to, id, status));
+    }
+    for (_, id, _) in &calls {
+        api.wait_until(id, |call| call["dialed_at"].is_string())
+            .await;
+    }
+    let before = proxy.connections();
+    proxy.set(Mode::Cut);
+    for (_, id, _) in &calls {
+        wait_for_channel(&pbx, id, None).await;
+    }
+    // The store is probed now and then, and nothing else is asked of it.
+    let all_over = proxy.connections();
+    let probed = async {
+        while proxy.connections() < all_over + 4 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), probed)
+        .await
+        .expect("probes");
+    assert!(bridge.is_up(), "the events socket stays up");
+    let asked = proxy.connections() - before;
+    proxy.set(Mode::Open);
+    for (to, id, status) in &calls {
+        let call = api.wait_until_over(id).await;
+        assert_eq!(call["status"], *status, "{call}");
+        assert_eq!(pbx.invites_to(to), 1);
+    }
+    // Each call would have been written two to three times: ringing, answered, over.
+    println!("{asked} requests of fifty calls while the store was gone");
+    assert!(asked <= 120, "{asked} requests");
     assert!(bridge.stop().await);
 }
