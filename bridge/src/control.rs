@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::ari::AriClient;
 use crate::backoff::Backoff;
-use crate::call_task::hang_up_surely;
+use crate::hangup::hang_up_surely;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 

@@ -11,6 +11,7 @@ pub mod call_task;
 pub mod control;
 pub mod crash;
 pub mod deleter;
+pub mod hangup;
 pub mod heart;
 pub mod metrics;
 pub mod monitor;
@@ -20,6 +21,7 @@ pub mod reconciler;
 pub mod registry;
 pub mod run;
 pub mod settings;
+pub mod shared;
 pub mod unsettled;
 
 pub use run::Bridge;

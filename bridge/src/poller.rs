@@ -11,9 +11,10 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::backoff::Backoff;
-use crate::call_task::{CallTask, Shared};
+use crate::call_task::CallTask;
 use crate::pacer::Pacer;
 use crate::registry::{Busy, Registry};
+use crate::shared::Shared;
 
 /// When a message is looked at again that nothing was done about.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);

@@ -13,7 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::call_task::{CallTask, Shared, hang_up_surely};
+use crate::call_task::CallTask;
+use crate::hangup::hang_up_surely;
+use crate::shared::Shared;
 
 /// How often it is done while nothing has happened: the index of calls lags a little, so one look may miss one.
 const EVERY: Duration = Duration::from_secs(30);
@@ -98,11 +100,16 @@ impl Reconciler {
                 return;
             }
         };
-        let ours = call.filter(|call| {
-            call.owner.as_ref() == Some(&self.shared.settings.bridge_id)
-                && call.status != CallStatus::Pending
-                && !call.status.is_terminal()
+        let live = call.filter(|call| {
+            call.status != CallStatus::Pending && !call.status.is_terminal() && call.owner.is_some()
         });
+        if let Some(owner) = live.as_ref().and_then(|call| call.owner.as_ref())
+            && *owner != self.shared.settings.bridge_id
+        {
+            tracing::error!(call_id = %id, %owner, "another bridge's call is in this application: each needs an ARI_APP of its own");
+            return;
+        }
+        let ours = live;
         let Some(call) = ours else {
             drop(registration);
             let (ari, registry) = (self.shared.ari.clone(), Arc::clone(&self.shared.registry));

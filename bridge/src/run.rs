@@ -17,9 +17,9 @@ use crate::ari::AriClient;
 use crate::ari::client::AriError;
 use crate::ari::socket::EventSocket;
 use crate::breaker::Breaker;
-use crate::call_task::{Shared, hang_up_surely};
 use crate::control;
 use crate::deleter;
+use crate::hangup::hang_up_surely;
 use crate::heart::Heart;
 use crate::metrics::{Counts, Metrics};
 use crate::pacer::Pacer;
@@ -27,6 +27,7 @@ use crate::poller::Poller;
 use crate::reconciler::Reconciler;
 use crate::registry::Registry;
 use crate::settings::BridgeSettings;
+use crate::shared::Shared;
 use crate::unsettled::Unsettled;
 
 /// Channels that wait to be hung up because nobody dialled them.

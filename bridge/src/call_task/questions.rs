@@ -1,0 +1,145 @@
+//! What a call's task asks of the store and of Asterisk, and waits for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud::calls::{Claim, PendingEnd};
+use cloud::{clock, error};
+use domain::origination::{ChannelOwner, ClaimReply, Input, Inspection, RecordReply};
+use domain::reconciliation::{ChannelSeen, Knowledge};
+use domain::{Call, CallId, CallRequest, CallStatus, ClaimId, FailureReason};
+use uuid::Uuid;
+
+use crate::backoff::Backoff;
+use crate::shared::Shared;
+
+/// An answer for the protocol; a claimed call comes along.
+pub type Answer = (Input, Option<Box<Call>>);
+
+/// What Asterisk says of a channel.
+pub struct Look {
+    /// What the channel is doing.
+    pub channel: ChannelSeen,
+    /// Whether something is being played to it.
+    pub playing: bool,
+    /// What is known besides.
+    pub known: Knowledge,
+}
+
+/// How often a claim is tried.
+pub const CLAIM_TRIES: u32 = 2;
+/// How long the event of a channel's end may take that is gone already.
+const LAST_EVENT_WITHIN: Duration = Duration::from_secs(1);
+
+/// Claims the call, again and again with the same attempt's id if no answer comes: a claim that was written
+/// is known by it.
+pub async fn claim(shared: Arc<Shared>, request: CallRequest, patience: Duration) -> Answer {
+    let id = request.id;
+    let attempt = shared
+        .unsettled
+        .take(id)
+        .unwrap_or_else(|| ClaimId::from(Uuid::new_v4()));
+    let owner = &shared.settings.bridge_id;
+    for attempts_left in (0..CLAIM_TRIES).rev() {
+        // A bridge whose clock is behind does not dial before the call was asked for.
+        let now = clock::now().max(request.created_at);
+        let claimed = shared
+            .calls
+            .claim(id, owner, attempt, now.plus(patience), now)
+            .await;
+        match claimed {
+            Ok(Claim::Claimed(call)) => {
+                return (Input::ClaimReplied(ClaimReply::Claimed), Some(call));
+            }
+            Ok(Claim::Taken(_) | Claim::Missing) => {
+                return (Input::ClaimReplied(ClaimReply::Refused), None);
+            }
+            Ok(Claim::Expired) => return (Input::ClaimReplied(ClaimReply::Expired), None),
+            Err(error) => {
+                tracing::warn!(call_id = %id, attempts_left, error = %error::chain(&error), "the call was not claimed");
+            }
+        }
+    }
+    shared.unsettled.remember(id, attempt);
+    (Input::ClaimReplied(ClaimReply::Unavailable), None)
+}
+
+/// Looks at a channel until Asterisk says what it is doing.
+pub async fn look(shared: Arc<Shared>, id: CallId, dialled: bool) -> Look {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    loop {
+        let (channel, started, playing) = tokio::join!(
+            shared.ari.channel_seen(id),
+            shared.ari.started_at(),
+            shared.ari.is_playing(id)
+        );
+        match (channel, started) {
+            (Ok(channel), Ok(asterisk_started_at)) => {
+                if channel == ChannelSeen::Gone {
+                    // Its last event may be on the way, and says more.
+                    tokio::time::sleep(LAST_EVENT_WITHIN).await;
+                }
+                return Look {
+                    channel,
+                    playing: playing.unwrap_or(true),
+                    known: Knowledge {
+                        dialled,
+                        asterisk_started_at,
+                    },
+                };
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!(call_id = %id, error = %error::chain(&error), "the channel was not read");
+            }
+        }
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+}
+
+pub async fn inspect(shared: Arc<Shared>, id: CallId) -> Answer {
+    let (channel, call) = tokio::join!(shared.ari.channel_owner(id), shared.calls.get(id));
+    let inspection = match (channel, call) {
+        (Ok(channel), Ok(Some(call))) => found(&shared, channel, &call),
+        (Ok(channel), Ok(None)) => Inspection::NotPending(channel),
+        (channel, call) => {
+            if let Err(error) = channel {
+                tracing::warn!(call_id = %id, error = %error::chain(&error), "the channel was not read");
+            }
+            if let Err(error) = call {
+                tracing::warn!(call_id = %id, error = %error::chain(&error), "the call was not read");
+            }
+            Inspection::Unavailable
+        }
+    };
+    (Input::Inspected(inspection), None)
+}
+
+fn found(shared: &Shared, channel: ChannelOwner, call: &Call) -> Inspection {
+    if call.status == CallStatus::Pending && call.owner.is_none() {
+        Inspection::Pending(channel)
+    } else if call.owner.as_ref() == Some(&shared.settings.bridge_id) {
+        Inspection::Ours
+    } else {
+        Inspection::NotPending(channel)
+    }
+}
+
+pub async fn record_failure(shared: Arc<Shared>, pending: Call, reason: FailureReason) -> Answer {
+    let id = pending.request.id;
+    let reply = match shared
+        .calls
+        .fail_pending(&pending, reason, clock::now())
+        .await
+    {
+        Ok(PendingEnd::Ended) => {
+            tracing::info!(call_id = %id, reason = reason.as_str(), "the call failed before it was dialled");
+            RecordReply::Settled
+        }
+        Ok(PendingEnd::NotPending(_) | PendingEnd::Missing) => RecordReply::Settled,
+        Err(error) => {
+            tracing::warn!(call_id = %id, error = %error::chain(&error), "the call's failure was not written");
+            RecordReply::Unavailable
+        }
+    };
+    (Input::FailureRecorded(reply), None)
+}

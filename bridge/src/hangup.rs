@@ -1,0 +1,32 @@
+//! Hanging up channels that no call's task follows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud::error;
+use domain::CallId;
+
+use crate::ari::AriClient;
+use crate::backoff::Backoff;
+use crate::registry::Registry;
+
+/// How often it is tried.
+const HANGUP_TRIES: u32 = 5;
+
+/// Hangs a channel up that nobody follows, with a few tries, unless a task has come to take care of its
+/// call: then the channel may be a newer one.
+pub async fn hang_up_surely(ari: AriClient, registry: Arc<Registry>, id: CallId) {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
+    for _ in 0..HANGUP_TRIES {
+        if registry.contains(id) {
+            return;
+        }
+        match ari.hang_up(id).await {
+            Ok(_) => return,
+            Err(error) => {
+                tracing::warn!(call_id = %id, error = %error::chain(&error), "a channel was not hung up");
+            }
+        }
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+}

@@ -1,0 +1,44 @@
+//! What all calls of a bridge share.
+
+use std::sync::Arc;
+
+use cloud::queue::Receipt;
+use cloud::{CallQueue, CallStore};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::ari::AriClient;
+use crate::breaker::Breaker;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::settings::BridgeSettings;
+use crate::unsettled::Unsettled;
+
+/// What all calls of a bridge share.
+pub struct Shared {
+    /// The configuration.
+    pub settings: BridgeSettings,
+    /// Asterisk.
+    pub ari: AriClient,
+    /// The table of calls.
+    pub calls: CallStore,
+    /// The queue, to give messages back.
+    pub queue: CallQueue,
+    /// Messages that are done with.
+    pub done: mpsc::Sender<Receipt>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// The calls under way.
+    pub registry: Arc<Registry>,
+    /// Claims whose answer never came.
+    pub unsettled: Unsettled,
+    /// The circuit to ARI.
+    pub ari_breaker: Arc<Breaker>,
+    /// The circuit to the table of calls.
+    pub store_breaker: Arc<Breaker>,
+    /// Short tasks that outlive their call's task.
+    pub errands: TaskTracker,
+    /// The bridge stops: finish what is under way, leave live calls running.
+    pub stopping: CancellationToken,
+}
