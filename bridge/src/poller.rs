@@ -13,7 +13,7 @@ use tracing::Instrument;
 use crate::backoff::Backoff;
 use crate::call_task::CallTask;
 use crate::pacer::Pacer;
-use crate::registry::{Busy, Registry};
+use crate::registry::Busy;
 use crate::shared::Shared;
 
 /// When a message is looked at again that nothing was done about.
@@ -24,8 +24,6 @@ const AGAIN_AFTER: Duration = Duration::from_secs(2);
 pub struct Poller {
     /// What the calls share.
     pub shared: Arc<Shared>,
-    /// The calls under way.
-    pub registry: Arc<Registry>,
     /// `MAX_CONCURRENT_CALLS`
     pub slots: Arc<Semaphore>,
     /// `MAX_CALLS_PER_SECOND`
@@ -125,7 +123,7 @@ impl Poller {
                 return;
             }
         };
-        match self.registry.register(request.id) {
+        match self.shared.registry.register(request.id) {
             Ok(registration) => {
                 let span = tracing::info_span!(
                     "call",

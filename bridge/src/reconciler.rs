@@ -109,8 +109,7 @@ impl Reconciler {
             tracing::error!(call_id = %id, %owner, "another bridge's call is in this application: each needs an ARI_APP of its own");
             return;
         }
-        let ours = live;
-        let Some(call) = ours else {
+        let Some(call) = live else {
             drop(registration);
             let (ari, registry) = (self.shared.ari.clone(), Arc::clone(&self.shared.registry));
             self.shared.errands.spawn(hang_up_surely(ari, registry, id));

@@ -162,7 +162,6 @@ impl Bridge {
         tasks.spawn(reconciler.run(stopping.clone()));
         let poller = Poller {
             shared: Arc::clone(&shared),
-            registry: Arc::clone(&registry),
             slots,
             pacer,
             up: up.clone(),

@@ -279,15 +279,7 @@ impl AriClient {
         let response = self
             .send(request, Method::POST, &path, &query, NO_BODY)
             .await?;
-        match response.status() {
-            status if status.is_success() => Ok(ChannelReply::Done),
-            StatusCode::NOT_FOUND => Ok(ChannelReply::Gone),
-            StatusCode::CONFLICT => Ok(ChannelReply::NotInStasis),
-            status => Err(AriError::Status {
-                request,
-                status: status.as_u16(),
-            }),
-        }
+        in_stasis_reply(request, &response)
     }
 
     /// Plays to an answered channel; the playback bears the call's id.
@@ -302,15 +294,7 @@ impl AriClient {
         let response = self
             .send(request, Method::POST, &path, &query, NO_BODY)
             .await?;
-        match response.status() {
-            status if status.is_success() => Ok(ChannelReply::Done),
-            StatusCode::NOT_FOUND => Ok(ChannelReply::Gone),
-            StatusCode::CONFLICT => Ok(ChannelReply::NotInStasis),
-            status => Err(AriError::Status {
-                request,
-                status: status.as_u16(),
-            }),
-        }
+        in_stasis_reply(request, &response)
     }
 
     /// Hangs a channel up.
@@ -344,27 +328,11 @@ impl AriClient {
     /// # Errors
     /// [`AriError`] if Asterisk does not say.
     pub async fn channel_owner(&self, id: CallId) -> Result<ChannelOwner, AriError> {
-        let request = "GET /channels/{id}";
-        let path = format!("channels/{id}");
-        let response = self.send(request, Method::GET, &path, &[], NO_BODY).await?;
-        match response.status() {
-            StatusCode::NOT_FOUND => Ok(ChannelOwner::Nobody),
-            status if status.is_success() => {
-                let channel: ChannelState = response
-                    .json()
-                    .await
-                    .map_err(|source| AriError::NoAnswer { request, source })?;
-                Ok(if self.is_ours(&channel) {
-                    ChannelOwner::ThisBridge
-                } else {
-                    ChannelOwner::AnotherBridge
-                })
-            }
-            status => Err(AriError::Status {
-                request,
-                status: status.as_u16(),
-            }),
-        }
+        Ok(match self.channel(id).await? {
+            None => ChannelOwner::Nobody,
+            Some(channel) if self.is_ours(&channel) => ChannelOwner::ThisBridge,
+            Some(_) => ChannelOwner::AnotherBridge,
+        })
     }
 
     /// What the call's channel is doing.
@@ -372,30 +340,31 @@ impl AriClient {
     /// # Errors
     /// [`AriError`] if Asterisk does not say.
     pub async fn channel_seen(&self, id: CallId) -> Result<ChannelSeen, AriError> {
+        let Some(channel) = self.channel(id).await? else {
+            return Ok(ChannelSeen::Gone);
+        };
+        Ok(match channel.state.as_str() {
+            "Up" => ChannelSeen::Up {
+                in_stasis: self.is_ours(&channel),
+            },
+            "Ringing" => ChannelSeen::Ringing,
+            // `Down`, and what a channel of ours never is.
+            _ => ChannelSeen::Down,
+        })
+    }
+
+    async fn channel(&self, id: CallId) -> Result<Option<ChannelState>, AriError> {
         let request = "GET /channels/{id}";
         let path = format!("channels/{id}");
         let response = self.send(request, Method::GET, &path, &[], NO_BODY).await?;
-        match response.status() {
-            StatusCode::NOT_FOUND => Ok(ChannelSeen::Gone),
-            status if status.is_success() => {
-                let channel: ChannelState = response
-                    .json()
-                    .await
-                    .map_err(|source| AriError::NoAnswer { request, source })?;
-                Ok(match channel.state.as_str() {
-                    "Up" => ChannelSeen::Up {
-                        in_stasis: self.is_ours(&channel),
-                    },
-                    "Ringing" => ChannelSeen::Ringing,
-                    // `Down`, and what a channel of ours never is.
-                    _ => ChannelSeen::Down,
-                })
-            }
-            status => Err(AriError::Status {
-                request,
-                status: status.as_u16(),
-            }),
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
         }
+        expect_success(request, &response)?;
+        let channel = response.json().await;
+        channel
+            .map(Some)
+            .map_err(|source| AriError::NoAnswer { request, source })
     }
 
     /// The channels in our application that bear a call's id.
@@ -575,6 +544,15 @@ impl AriClient {
 }
 
 const NO_BODY: Option<&()> = None;
+
+/// What the answer to a request says of a channel that has to be in our application for it.
+fn in_stasis_reply(request: &'static str, response: &Response) -> Result<ChannelReply, AriError> {
+    match response.status() {
+        StatusCode::NOT_FOUND => Ok(ChannelReply::Gone),
+        StatusCode::CONFLICT => Ok(ChannelReply::NotInStasis),
+        _ => expect_success(request, response).map(|()| ChannelReply::Done),
+    }
+}
 
 fn expect_success(request: &'static str, response: &Response) -> Result<(), AriError> {
     match response.status() {

@@ -277,11 +277,11 @@ impl CallTask {
                 };
                 self.apply(&ended, When::ours(clock::now()));
             }
-            // Its `ChannelDestroyed` is on the way; if not, the deadline asks again. And one that is not in Stasis
-            // was continued by an earlier request, whose answer was lost.
-            EffectDone::Played => self.playing = true,
-            EffectDone::Continued => crash::point("after_continue"),
+            // Its `ChannelDestroyed` is on the way; if not, the deadline asks again.
             EffectDone::HungUp(_) => {}
+            // One that is not in Stasis was continued by an earlier request, whose answer was lost.
+            EffectDone::Continued => crash::point("after_continue"),
+            EffectDone::Played => self.playing = true,
             EffectDone::NotPlayed => {
                 let at = When::ours(clock::now());
                 self.apply(&CallEvent::Played { whole: false }, at);
@@ -297,7 +297,8 @@ impl CallTask {
             return;
         }
         let (shared, id) = (Arc::clone(&self.shared), self.id());
-        self.look = Some(Box::pin(look(shared, id, dialled)));
+        let plays = self.request.media.is_some();
+        self.look = Some(Box::pin(look(shared, id, dialled, plays)));
     }
 
     pub(super) fn seen(&mut self, look: &Look) {

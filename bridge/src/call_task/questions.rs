@@ -10,6 +10,8 @@ use domain::reconciliation::{ChannelSeen, Knowledge};
 use domain::{Call, CallId, CallRequest, CallStatus, ClaimId, FailureReason};
 use uuid::Uuid;
 
+use crate::ari::AriClient;
+use crate::ari::client::AriError;
 use crate::backoff::Backoff;
 use crate::shared::Shared;
 
@@ -64,36 +66,45 @@ pub async fn claim(shared: Arc<Shared>, request: CallRequest, patience: Duration
     (Input::ClaimReplied(ClaimReply::Unavailable), None)
 }
 
-/// Looks at a channel until Asterisk says what it is doing.
-pub async fn look(shared: Arc<Shared>, id: CallId, dialled: bool) -> Look {
+/// Looks at a channel until Asterisk says what it is doing. `plays` says that it may be played to.
+pub async fn look(shared: Arc<Shared>, id: CallId, dialled: bool, plays: bool) -> Look {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
-        let (channel, started, playing) = tokio::join!(
-            shared.ari.channel_seen(id),
-            shared.ari.started_at(),
-            shared.ari.is_playing(id)
-        );
-        match (channel, started) {
-            (Ok(channel), Ok(asterisk_started_at)) => {
-                if channel == ChannelSeen::Gone {
-                    // Its last event may be on the way, and says more.
-                    tokio::time::sleep(LAST_EVENT_WITHIN).await;
-                }
-                return Look {
-                    channel,
-                    playing: playing.unwrap_or(true),
-                    known: Knowledge {
-                        dialled,
-                        asterisk_started_at,
-                    },
-                };
-            }
-            (Err(error), _) | (_, Err(error)) => {
+        match look_once(&shared.ari, id, dialled, plays).await {
+            Ok(look) => return look,
+            Err(error) => {
                 tracing::warn!(call_id = %id, error = %error::chain(&error), "the channel was not read");
             }
         }
         tokio::time::sleep(backoff.next_delay()).await;
     }
+}
+
+/// Asks for no more than the decision needs: there may be hundreds of calls to look at.
+async fn look_once(
+    ari: &AriClient,
+    id: CallId,
+    dialled: bool,
+    plays: bool,
+) -> Result<Look, AriError> {
+    let channel = ari.channel_seen(id).await?;
+    let waits = channel == ChannelSeen::Up { in_stasis: true };
+    // If it cannot be told, it is left alone.
+    let playing = waits && plays && ari.is_playing(id).await.unwrap_or(true);
+    let mut asterisk_started_at = None;
+    if channel == ChannelSeen::Gone {
+        asterisk_started_at = ari.started_at().await?;
+        // Its last event may be on the way, and says more.
+        tokio::time::sleep(LAST_EVENT_WITHIN).await;
+    }
+    Ok(Look {
+        channel,
+        playing,
+        known: Knowledge {
+            dialled,
+            asterisk_started_at,
+        },
+    })
 }
 
 pub async fn inspect(shared: Arc<Shared>, id: CallId) -> Answer {
