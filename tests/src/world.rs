@@ -120,6 +120,12 @@ impl World {
             ("CALLS_QUEUE_URL", &self.embedded.calls_queue_url),
             ("MAX_CALLS_PER_SECOND", "1000"),
             ("MAX_CONCURRENT_CALLS", "1000"),
+            // For a bridge that is a program of its own.
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "local"),
+            ("AWS_SECRET_ACCESS_KEY", "local"),
+            ("AWS_ENDPOINT_URL_DYNAMODB", self.embedded.dynamodb_url()),
+            ("AWS_ENDPOINT_URL_SQS", self.embedded.sqs_url()),
         ])
     }
 

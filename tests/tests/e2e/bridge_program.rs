@@ -22,14 +22,7 @@ pub fn add(suite: &mut Suite) {
 async fn takes_a_call(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let mut environment = world.bridge_environment();
-    environment.extend(source(&[
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "local"),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
-        ("AWS_ENDPOINT_URL_DYNAMODB", world.embedded.dynamodb_url()),
-        ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),
-    ]));
+    let environment = world.bridge_environment();
     let password = environment["ARI_PASSWORD"].clone();
     let mut bridge = Program::start("bridge", &[], &environment);
     let log = bridge.wait_for_error("metrics are served").await;

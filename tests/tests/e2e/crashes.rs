@@ -92,11 +92,6 @@ async fn kill_once(pbx: &Arc<Pbx>, point: &str) {
 fn environment(world: &World) -> BTreeMap<String, String> {
     let mut environment = world.bridge_environment();
     environment.extend(source(&[
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "local"),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
-        ("AWS_ENDPOINT_URL_DYNAMODB", world.embedded.dynamodb_url()),
-        ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),
         ("ARI_TIMEOUT", "2000"),
         ("ARI_RETRIES", "1"),
         ("STASIS_START_TIMEOUT", "2000"),

@@ -86,11 +86,6 @@ fn environment(world: &World, pbx: &Pbx) -> BTreeMap<String, String> {
     let (url, username, password) = pbx.ari();
     let mut environment = world.bridge_environment();
     environment.extend(source(&[
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "local"),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
-        ("AWS_ENDPOINT_URL_DYNAMODB", world.embedded.dynamodb_url()),
-        ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),
         ("ARI_HTTP_URL", &url),
         ("ARI_USERNAME", &username),
         ("ARI_PASSWORD", &password),

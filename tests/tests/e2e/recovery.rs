@@ -1,6 +1,5 @@
 //! What becomes of calls when a bridge, its socket or an answer is lost on the way.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use bridge::{Bridge, BridgeSettings};
 use cloud::aws::{Clients, Patience};
 use e2e::program::Program;
 use e2e::proxy::{Mode, Proxy};
-use e2e::world::{number, read_settings, source};
+use e2e::world::{number, read_settings};
 use e2e::{Client, Line, Pbx, World};
 use serde_json::{Value, json};
 
@@ -40,19 +39,6 @@ pub fn add(suite: &mut Suite) {
         "recovery::a_store_that_is_gone_under_fifty_calls_is_not_pestered",
         store_gone_under_load,
     );
-}
-
-/// The environment of a bridge as a program.
-fn environment(world: &World) -> BTreeMap<String, String> {
-    let mut environment = world.bridge_environment();
-    environment.extend(source(&[
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "local"),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
-        ("AWS_ENDPOINT_URL_DYNAMODB", world.embedded.dynamodb_url()),
-        ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),
-    ]));
-    environment
 }
 
 async fn kill(bridge: Program) {
@@ -92,7 +78,7 @@ async fn place_until(api: &Client, to: &str, body: Value, status: &str) -> Strin
 async fn killed_bridge(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let environment = environment(&world);
+    let environment = world.bridge_environment();
     let bridge = Program::start("bridge", &[], &environment);
     let (silent, talking) = (number("000"), number("200"));
     let ringing = place_until(&api, &silent, json!({"timeout": 6_000}), "ringing").await;
@@ -112,7 +98,7 @@ async fn killed_bridge(pbx: Arc<Pbx>) {
 async fn answered_meanwhile(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let environment = environment(&world);
+    let environment = world.bridge_environment();
     let bridge = Program::start("bridge", &[], &environment);
     // Two, as one goes on in the dialplan and the other is played to.
     let into_ivr = place_until(&api, &number("200"), json!({}), "ringing").await;
@@ -138,7 +124,7 @@ async fn answered_meanwhile(pbx: Arc<Pbx>) {
 async fn ended_meanwhile(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let environment = environment(&world);
+    let environment = world.bridge_environment();
     let bridge = Program::start("bridge", &[], &environment);
     let answered = place_until(&api, &number("201"), json!({}), "answered").await;
     let to = number("486");

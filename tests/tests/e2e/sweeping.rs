@@ -8,7 +8,7 @@ use cloud::calls::Claim;
 use cloud::{Heartbeat, Heartbeats, clock};
 use domain::Timestamp;
 use e2e::program::Program;
-use e2e::world::{number, source};
+use e2e::world::number;
 use e2e::{Line, Pbx, World};
 use functions::sweeper::{Sweeper, Swept};
 use local::embedded::STATE_TABLE;
@@ -62,14 +62,7 @@ async fn expired(pbx: Arc<Pbx>) {
 async fn bridge_gone(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let mut environment = world.bridge_environment();
-    environment.extend(source(&[
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "local"),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
-        ("AWS_ENDPOINT_URL_DYNAMODB", world.embedded.dynamodb_url()),
-        ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),
-    ]));
+    let environment = world.bridge_environment();
     let bridge = Program::start("bridge", &[], &environment);
     let ringing = api.place(&number("000"), json!({"timeout": 2_000})).await;
     let talking = api.place(&number("200"), json!({})).await;
