@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use rand::Rng;
-
 /// Delays that double from `first` up to `most`, each drawn between its half and its whole, so
 /// that many who failed together do not come back together.
 #[derive(Clone, Debug)]
@@ -40,7 +38,7 @@ impl Backoff {
 /// `delay` or up to half less.
 #[must_use]
 pub fn jittered(delay: Duration) -> Duration {
-    delay.mul_f64(rand::rng().random_range(0.5..=1.0))
+    delay.mul_f64(1.0 - fastrand::f64() / 2.0)
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::flag::Flag;
 
 /// Failures in a row that open the circuit.
 const THRESHOLD: u32 = 5;
@@ -19,7 +19,7 @@ const PROBE_EVERY: (Duration, Duration) = (Duration::from_millis(500), Duration:
 pub struct Breaker {
     what: &'static str,
     failures: AtomicU32,
-    open: watch::Sender<bool>,
+    open: Flag,
 }
 
 impl Breaker {
@@ -29,14 +29,14 @@ impl Breaker {
         Self {
             what,
             failures: AtomicU32::new(0),
-            open: watch::Sender::new(false),
+            open: Flag::default(),
         }
     }
 
     /// It answered.
     pub fn succeeded(&self) {
         self.failures.store(0, Ordering::Relaxed);
-        if self.open.send_if_modified(std::mem::take) {
+        if self.open.set(false) {
             tracing::info!(what = self.what, "it answers again");
         }
     }
@@ -50,10 +50,7 @@ impl Breaker {
         if failures < THRESHOLD {
             return;
         }
-        if self
-            .open
-            .send_if_modified(|open| !std::mem::replace(open, true))
-        {
+        if self.open.set(true) {
             tracing::warn!(
                 what = self.what,
                 "it does not answer: it is left alone but for probes"
@@ -64,13 +61,12 @@ impl Breaker {
     /// Whether it is to be left alone now.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        *self.open.borrow()
+        self.open.is_up()
     }
 
     /// Waits until it need not be left alone.
     pub async fn closed(&self) {
-        // The sender is this one, so it is never gone.
-        let _ = self.open.subscribe().wait_for(|open| !open).await;
+        self.open.wait_for(false).await;
     }
 
     /// Probes while the circuit is open, until `stop`; `probe` says whether it answered.
@@ -79,15 +75,16 @@ impl Breaker {
         F: Fn() -> A + Send + Sync,
         A: Future<Output = bool> + Send,
     {
-        let mut opened = self.open.subscribe();
         loop {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
-                _ = opened.wait_for(|open| *open) => {}
+                () = self.open.wait_for(true) => {}
             }
             let mut backoff = Backoff::new(PROBE_EVERY.0, PROBE_EVERY.1);
             while self.is_open() {
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(backoff.next_delay()) => {}
                 }

@@ -12,8 +12,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloud::error;
 use cloud::queue::Receipt;
-use cloud::{clock, error};
 use domain::origination::{Action, ClaimReply, CreateReply, DialReply, Input, Origination};
 use domain::{Call, CallEvent, CallId, CallRequest, HangupCause, HangupOrigin, When};
 use tokio::sync::OwnedSemaphorePermit;
@@ -68,7 +68,7 @@ impl CallTask {
         registration: Registration,
         permit: OwnedSemaphorePermit,
     ) -> Self {
-        let (protocol, actions) = Origination::start(&request, shared.settings.retry, clock::now());
+        let (protocol, actions) = Origination::start(&request, shared.settings.retry, shared.now());
         Self {
             shared,
             request,
@@ -248,7 +248,7 @@ impl CallTask {
         self.feed(input);
         if let Some(change) = event.kind.as_call_event() {
             let at = When {
-                now: clock::now(),
+                now: self.shared.now(),
                 asterisk: event.at,
             };
             self.apply(&change, at);
@@ -261,7 +261,7 @@ impl CallTask {
             return;
         };
         let at = When {
-            now: clock::now(),
+            now: self.shared.now(),
             asterisk: event.at,
         };
         let whole = whole || self.announced.is_some();
@@ -287,7 +287,7 @@ impl CallTask {
         match action {
             Action::CreateChannel => {
                 crash::point("before_create");
-                let (ari, request) = (self.shared.ari.clone(), self.request.clone());
+                let (ari, request) = (Arc::clone(&self.shared.outside.ari), self.request.clone());
                 self.answer = Some(Box::pin(async move {
                     (Input::Created(ari.create_channel(&request).await), None)
                 }));
@@ -316,7 +316,7 @@ impl CallTask {
             Action::Dial(delay) => {
                 crash::point("before_dial");
                 let (ari, id, timeout) = (
-                    self.shared.ari.clone(),
+                    Arc::clone(&self.shared.outside.ari),
                     self.id(),
                     self.request.dial_timeout,
                 );
@@ -326,7 +326,12 @@ impl CallTask {
                     }
                     (Input::DialReplied(ari.dial(id, timeout).await), None)
                 }));
-                let waited = clock::now().since(self.request.created_at);
+                let waited = self
+                    .shared
+                    .outside
+                    .clock
+                    .now()
+                    .since(self.request.created_at);
                 self.shared.metrics.dialling(waited);
             }
             Action::AwaitDialConfirmation => {
@@ -337,11 +342,11 @@ impl CallTask {
             Action::RecordEnd(cause, sip_code) => {
                 self.apply(
                     &CallEvent::Ended { cause, sip_code },
-                    When::ours(clock::now()),
+                    When::ours(self.shared.now()),
                 );
             }
             Action::RecordDialFailure(reason) => {
-                self.apply(&CallEvent::Failed(reason), When::ours(clock::now()));
+                self.apply(&CallEvent::Failed(reason), When::ours(self.shared.now()));
             }
             Action::RecordFailure(reason) => {
                 let pending = Call::new(self.request.clone());
@@ -364,7 +369,7 @@ impl CallTask {
                 let Some(receipt) = self.receipt.clone() else {
                     return;
                 };
-                let (queue, id) = (self.shared.queue.clone(), self.id());
+                let (queue, id) = (Arc::clone(&self.shared.outside.queue), self.id());
                 // What keeps failing comes back more and more slowly, long before it counts as poison.
                 let doublings = self.receive_count.saturating_sub(1).min(6);
                 let after = (after * (1 << doublings)).min(MAX_RETURN_AFTER);

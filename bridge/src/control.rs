@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloud::error;
+use cloud::ports::Queue;
 use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT};
-use cloud::{CallQueue, error};
 use domain::{CallId, ControlMessage};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::ari::AriClient;
+use crate::ari::Asterisk;
 use crate::backoff::Backoff;
 use crate::hangup::hang_up_surely;
 use crate::metrics::Metrics;
@@ -20,8 +21,8 @@ const INVISIBLE_FOR: Duration = Duration::from_secs(2);
 
 /// Obeys the messages of the queue until `stop`.
 pub async fn run(
-    queue: CallQueue,
-    ari: AriClient,
+    queue: Arc<dyn Queue>,
+    ari: Arc<dyn Asterisk>,
     errands: TaskTracker,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
@@ -30,6 +31,7 @@ pub async fn run(
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     loop {
         let received = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             received = queue.receive(MAX_BATCH, MAX_WAIT, INVISIBLE_FOR) => received,
         };
@@ -43,7 +45,7 @@ pub async fn run(
                         Obeyed::NotYet => false,
                         Obeyed::NotFollowed(id) => {
                             let registry = Arc::clone(&registry);
-                            errands.spawn(hang_up_surely(ari.clone(), registry, id));
+                            errands.spawn(hang_up_surely(Arc::clone(&ari), registry, id));
                             true
                         }
                     })
@@ -58,6 +60,7 @@ pub async fn run(
             Err(error) => {
                 tracing::warn!(error = %error::chain(&error), "no control messages could be received");
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(backoff.next_delay()) => {}
                 }

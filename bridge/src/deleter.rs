@@ -1,9 +1,11 @@
 //! Deletes the messages that are done with, up to ten at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use cloud::error;
+use cloud::ports::Queue;
 use cloud::queue::{MAX_BATCH, Receipt};
-use cloud::{CallQueue, error};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -17,7 +19,7 @@ const TRIES: usize = 3;
 pub const BACKLOG: usize = 1024;
 
 /// Deletes what comes in until all senders are gone.
-pub async fn run(queue: CallQueue, mut done: mpsc::Receiver<Receipt>) {
+pub async fn run(queue: Arc<dyn Queue>, mut done: mpsc::Receiver<Receipt>) {
     let mut batch = Vec::with_capacity(MAX_BATCH);
     while let Some(receipt) = done.recv().await {
         batch.push(receipt);
@@ -28,11 +30,11 @@ pub async fn run(queue: CallQueue, mut done: mpsc::Receiver<Receipt>) {
                 Ok(None) | Err(_) => break,
             }
         }
-        delete(&queue, std::mem::take(&mut batch)).await;
+        delete(&*queue, std::mem::take(&mut batch)).await;
     }
 }
 
-async fn delete(queue: &CallQueue, mut batch: Vec<Receipt>) {
+async fn delete(queue: &dyn Queue, mut batch: Vec<Receipt>) {
     for _ in 0..TRIES {
         match queue.delete(&batch).await {
             Ok(failed) if failed.is_empty() => return,

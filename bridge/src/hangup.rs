@@ -6,7 +6,7 @@ use std::time::Duration;
 use cloud::error;
 use domain::CallId;
 
-use crate::ari::AriClient;
+use crate::ari::Asterisk;
 use crate::backoff::Backoff;
 use crate::registry::Registry;
 
@@ -15,7 +15,7 @@ const HANGUP_TRIES: u32 = 5;
 
 /// Hangs a channel up that nobody follows, with a few tries, unless a task has come to take care of its
 /// call: then the channel may be a newer one.
-pub async fn hang_up_surely(ari: AriClient, registry: Arc<Registry>, id: CallId) {
+pub async fn hang_up_surely(ari: Arc<dyn Asterisk>, registry: Arc<Registry>, id: CallId) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
     for _ in 0..HANGUP_TRIES {
         if registry.contains(id) {

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use cloud::heartbeats::HEARTBEAT_EVERY;
-use cloud::{Heartbeat, Heartbeats, clock, error};
+use cloud::ports::SignsOfLife;
+use cloud::{Clock, Heartbeat, error};
 use domain::{BridgeId, Timestamp};
-use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::ari::AriClient;
+use crate::ari::Asterisk;
+use crate::flag::Flag;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 
@@ -20,35 +21,39 @@ pub struct Heart {
     /// When it started.
     pub started_at: Timestamp,
     /// Where heartbeats are written.
-    pub heartbeats: Heartbeats,
+    pub heartbeats: Arc<dyn SignsOfLife>,
+    /// The wall clock.
+    pub clock: Clock,
     /// Asterisk.
-    pub ari: AriClient,
+    pub ari: Arc<dyn Asterisk>,
     /// The calls under way.
     pub registry: Arc<Registry>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Whether events arrive.
-    pub up: watch::Receiver<bool>,
+    pub up: Arc<Flag>,
 }
 
 impl Heart {
     /// Beats every [`HEARTBEAT_EVERY`] and whenever the events socket comes or goes, until the bridge
     /// has stopped; then says so.
-    pub async fn run(mut self, closing: CancellationToken) {
+    pub async fn run(self, closing: CancellationToken) {
         let mut announced = false;
         let mut ticks = tokio::time::interval(HEARTBEAT_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = self.up.moment();
         loop {
             tokio::select! {
+                biased;
                 () = closing.cancelled() => break,
                 _ = ticks.tick() => {}
-                // The sender lives as long as the bridge.
-                Ok(()) = self.up.changed() => {}
+                () = self.up.changed_since(seen) => {}
             }
+            seen = self.up.moment();
             if !announced {
                 announced = self.announce().await;
             }
-            let events_up = *self.up.borrow_and_update();
+            let events_up = self.up.is_up();
             let ari_up = self.ari.ping().await.is_ok();
             self.beat(events_up, ari_up).await;
         }
@@ -67,7 +72,7 @@ impl Heart {
         let live_calls = self.registry.len();
         let heartbeat = Heartbeat {
             bridge_id: self.bridge_id.clone(),
-            at: clock::now(),
+            at: self.clock.now(),
             started_at: self.started_at,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             events_up,

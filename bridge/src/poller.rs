@@ -6,12 +6,13 @@ use std::time::Duration;
 use cloud::error;
 use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT};
 use domain::QueueMessage;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::backoff::Backoff;
 use crate::call_task::CallTask;
+use crate::flag::Flag;
 use crate::pacer::Pacer;
 use crate::registry::Busy;
 use crate::shared::Shared;
@@ -29,28 +30,31 @@ pub struct Poller {
     /// `MAX_CALLS_PER_SECOND`
     pub pacer: Arc<Pacer>,
     /// Whether events arrive.
-    pub up: watch::Receiver<bool>,
+    pub up: Arc<Flag>,
     /// The calls' tasks.
     pub tasks: TaskTracker,
 }
 
 impl Poller {
     /// Polls until the bridge stops.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
         let stopping = self.shared.stopping.clone();
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
             let slots = tokio::select! {
+                biased;
                 () = stopping.cancelled() => return,
                 slots = self.wait_for_slots() => slots,
             };
             let settings = &self.shared.settings;
-            let receiving =
-                self.shared
-                    .queue
-                    .receive(slots.len(), MAX_WAIT, settings.visibility_timeout);
+            let receiving = self.shared.outside.queue.receive(
+                slots.len(),
+                MAX_WAIT,
+                settings.visibility_timeout,
+            );
             // A receive that is dropped may have taken messages; they come back by themselves.
             let received = tokio::select! {
+                biased;
                 () = stopping.cancelled() => return,
                 received = receiving => received,
             };
@@ -59,8 +63,9 @@ impl Poller {
                     backoff.reset();
                     for (delivery, slot) in deliveries.into_iter().zip(slots) {
                         let may_start = tokio::select! {
+                            biased;
                             () = stopping.cancelled() => false,
-                            () = self.pacer.take() => *self.up.borrow(),
+                            () = self.pacer.take() => self.up.is_up(),
                         };
                         if may_start {
                             self.take(delivery, slot);
@@ -73,6 +78,7 @@ impl Poller {
                     drop(slots);
                     tracing::warn!(error = %error::chain(&error), "no messages could be received");
                     tokio::select! {
+                        biased;
                         () = stopping.cancelled() => return,
                         () = tokio::time::sleep(backoff.next_delay()) => {}
                     }
@@ -82,12 +88,9 @@ impl Poller {
     }
 
     /// Waits until calls can be placed, and says how many.
-    async fn wait_for_slots(&mut self) -> Vec<OwnedSemaphorePermit> {
+    async fn wait_for_slots(&self) -> Vec<OwnedSemaphorePermit> {
         loop {
-            // The sender lives as long as the bridge.
-            if self.up.wait_for(|up| *up).await.is_err() {
-                return std::future::pending().await;
-            }
+            self.up.wait_for(true).await;
             self.shared.ari_breaker.closed().await;
             self.shared.store_breaker.closed().await;
             let most = self.pacer.a_second().min(MAX_BATCH);
@@ -102,7 +105,7 @@ impl Poller {
                 slots.push(slot);
             }
             let open = self.shared.ari_breaker.is_open() || self.shared.store_breaker.is_open();
-            if *self.up.borrow() && !open {
+            if self.up.is_up() && !open {
                 return slots;
             }
         }
@@ -152,7 +155,7 @@ impl Poller {
 
     /// Lets a message come back soon.
     fn give_back(&self, delivery: Delivery) {
-        let queue = self.shared.queue.clone();
+        let queue = Arc::clone(&self.shared.outside.queue);
         self.shared.errands.spawn(async move {
             if let Err(error) = queue.give_back(&delivery.receipt, AGAIN_AFTER).await {
                 tracing::warn!(error = %error::chain(&error), "a message was not given back");

@@ -1,19 +1,20 @@
 //! Reconciliation: finds the calls that this bridge owns and does not follow, and the channels of its
 //! application that no call has. At the start, after each reconnect, and now and then.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::{error, tables};
 use domain::{CallId, CallStatus, Timestamp};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::call_task::CallTask;
+use crate::flag::Flag;
 use crate::hangup::hang_up_surely;
 use crate::shared::Shared;
 
@@ -29,31 +30,34 @@ pub struct Reconciler {
     /// Calls that are followed take a place each, if there is one.
     pub slots: Arc<Semaphore>,
     /// Whether events arrive.
-    pub up: watch::Receiver<bool>,
+    pub up: Arc<Flag>,
     /// The calls' tasks.
     pub tasks: TaskTracker,
 }
 
 impl Reconciler {
     /// Reconciles until the bridge stops.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut seen = self.up.moment();
         loop {
             let reconnected = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
-                // The sender lives as long as the bridge.
-                Ok(()) = self.up.changed() => true,
+                () = self.up.changed_since(seen) => true,
                 _ = ticks.tick() => false,
             };
+            seen = self.up.moment();
             // Nothing that is found can be followed without events.
-            if !*self.up.borrow_and_update() {
+            if !self.up.is_up() {
                 continue;
             }
             if reconnected {
                 self.shared.registry.resync();
             }
             tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 () = self.look_around() => {}
             }
@@ -64,10 +68,10 @@ impl Reconciler {
         let holder = tables::held_by(&self.shared.settings.bridge_id);
         let end_of_time = Timestamp::from_millis(i64::MAX);
         let (held, channels) = tokio::join!(
-            self.shared.calls.held(&holder, end_of_time, MOST),
-            self.shared.ari.our_channels(),
+            self.shared.outside.calls.held(&holder, end_of_time, MOST),
+            self.shared.outside.ari.our_channels(),
         );
-        let mut ids = HashSet::new();
+        let mut ids = BTreeSet::new();
         match held {
             Ok(held) => ids.extend(held.into_iter().map(|(_, id)| id)),
             Err(error) => {
@@ -93,7 +97,7 @@ impl Reconciler {
         let Ok(registration) = self.shared.registry.register(id) else {
             return;
         };
-        let call = match self.shared.calls.get(id).await {
+        let call = match self.shared.outside.calls.get(id).await {
             Ok(call) => call,
             Err(error) => {
                 tracing::warn!(call_id = %id, error = %error::chain(&error), "the call was not read");
@@ -111,7 +115,10 @@ impl Reconciler {
         }
         let Some(call) = live else {
             drop(registration);
-            let (ari, registry) = (self.shared.ari.clone(), Arc::clone(&self.shared.registry));
+            let (ari, registry) = (
+                Arc::clone(&self.shared.outside.ari),
+                Arc::clone(&self.shared.registry),
+            );
             self.shared.errands.spawn(hang_up_surely(ari, registry, id));
             return;
         };

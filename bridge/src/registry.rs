@@ -1,6 +1,6 @@
 //! The calls that this bridge works on, and where their events go.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +15,7 @@ const MAILBOX: usize = 64;
 /// The calls of this bridge. Their number is bounded by `MAX_CONCURRENT_CALLS`.
 #[derive(Debug, Default)]
 pub struct Registry {
-    calls: Mutex<HashMap<CallId, Entry>>,
+    calls: Mutex<BTreeMap<CallId, Entry>>,
 }
 
 /// What a call's task is told.

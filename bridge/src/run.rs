@@ -4,24 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::aws::Clients;
-use cloud::{CallQueue, CallStore, Heartbeats, clock};
+use cloud::ports::Calls;
 use domain::CallId;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::ari::AriClient;
-use crate::ari::client::AriError;
-use crate::ari::socket::EventSocket;
+use crate::ari::listener::Listener;
+use crate::ari::{AriError, Asterisk};
 use crate::breaker::Breaker;
 use crate::control;
 use crate::deleter;
+use crate::flag::Flag;
 use crate::hangup::hang_up_surely;
 use crate::heart::Heart;
 use crate::metrics::{Counts, Metrics};
+use crate::outside::Outside;
 use crate::pacer::Pacer;
 use crate::poller::Poller;
 use crate::reconciler::Reconciler;
@@ -49,14 +50,14 @@ pub enum StartError {
 pub struct Vitals {
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
-    up: watch::Receiver<bool>,
+    up: Arc<Flag>,
 }
 
 impl Vitals {
     /// Whether events arrive, so that calls can be placed.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        *self.up.borrow()
+        self.up.is_up()
     }
 
     /// The metrics in Prometheus' text format.
@@ -76,7 +77,7 @@ pub struct Bridge {
     shared: Option<Arc<Shared>>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
-    up: watch::Receiver<bool>,
+    up: Arc<Flag>,
     shutdown_timeout: Duration,
 }
 
@@ -86,47 +87,53 @@ impl Bridge {
     /// # Errors
     /// If the HTTP client or the metrics cannot be set up.
     pub fn start(settings: BridgeSettings, aws: &Clients) -> Result<Self, StartError> {
-        let ari_settings = Arc::new(settings.ari.clone());
         let metrics = Arc::new(Metrics::new(&settings.bridge_id)?);
-        let ari = AriClient::new(Arc::clone(&ari_settings), Arc::clone(&metrics))?;
-        let queue = CallQueue::new(aws.sqs.clone(), settings.calls_queue_url.clone());
-        let calls = CallStore::new(aws.dynamodb.clone(), settings.calls_table.clone());
+        let outside = Outside::real(&settings, aws, Arc::clone(&metrics))?;
+        Ok(Self::start_in(settings, outside, metrics))
+    }
+
+    /// Starts a bridge on the current runtime, in the surroundings given.
+    #[must_use]
+    pub fn start_in(settings: BridgeSettings, outside: Outside, metrics: Arc<Metrics>) -> Self {
         let stopping = CancellationToken::new();
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
         let errands = TaskTracker::new();
         let registry = Arc::new(Registry::default());
-        let (up_tx, up) = watch::channel(false);
+        let up = Arc::new(Flag::default());
         let (orphans_tx, orphans) = mpsc::channel(ORPHANS);
         let (done, done_rx) = mpsc::channel(deleter::BACKLOG);
-        let deleter = tokio::spawn(deleter::run(queue.clone(), done_rx));
+        let deleter = tokio::spawn(deleter::run(Arc::clone(&outside.queue), done_rx));
 
-        let socket = EventSocket {
-            settings: ari_settings,
-            ari: ari.clone(),
+        let listener = Listener {
+            ari: Arc::clone(&outside.ari),
             registry: Arc::clone(&registry),
             metrics: Arc::clone(&metrics),
             orphans: orphans_tx,
-            up: up_tx,
+            up: Arc::clone(&up),
         };
-        errands.spawn(socket.run(closing.clone()));
-        errands.spawn(hang_up_orphans(ari.clone(), Arc::clone(&registry), orphans));
+        errands.spawn(listener.run(closing.clone()));
+        errands.spawn(hang_up_orphans(
+            Arc::clone(&outside.ari),
+            Arc::clone(&registry),
+            orphans,
+        ));
 
         let heart = Heart {
             bridge_id: settings.bridge_id.clone(),
-            started_at: clock::now(),
-            heartbeats: Heartbeats::new(aws.dynamodb.clone(), settings.state_table.clone()),
-            ari: ari.clone(),
+            started_at: outside.clock.now(),
+            heartbeats: Arc::clone(&outside.heartbeats),
+            clock: outside.clock.clone(),
+            ari: Arc::clone(&outside.ari),
             registry: Arc::clone(&registry),
             metrics: Arc::clone(&metrics),
-            up: up.clone(),
+            up: Arc::clone(&up),
         };
         errands.spawn(heart.run(closing.clone()));
-        if let Some(url) = &settings.control_queue_url {
-            let control = CallQueue::new(aws.sqs.clone(), url.clone());
+        if let Some(queue) = &outside.control {
             let obeying = control::run(
-                control,
-                ari.clone(),
+                Arc::clone(queue),
+                Arc::clone(&outside.ari),
                 errands.clone(),
                 Arc::clone(&registry),
                 Arc::clone(&metrics),
@@ -138,12 +145,10 @@ impl Bridge {
         let slots = Arc::new(Semaphore::new(settings.max_concurrent_calls));
         let pacer = Arc::new(Pacer::new(settings.max_calls_per_second));
         let pollers = settings.pollers;
-        let (ari_breaker, store_breaker) = start_breakers(&errands, &ari, &calls, &closing);
+        let (ari_breaker, store_breaker) = start_breakers(&errands, &outside, &closing);
         let shared = Arc::new(Shared {
             settings,
-            ari,
-            calls,
-            queue,
+            outside,
             done,
             metrics: Arc::clone(&metrics),
             registry: Arc::clone(&registry),
@@ -156,7 +161,7 @@ impl Bridge {
         let reconciler = Reconciler {
             shared: Arc::clone(&shared),
             slots: Arc::clone(&slots),
-            up: up.clone(),
+            up: Arc::clone(&up),
             tasks: tasks.clone(),
         };
         tasks.spawn(reconciler.run(stopping.clone()));
@@ -164,13 +169,13 @@ impl Bridge {
             shared: Arc::clone(&shared),
             slots,
             pacer,
-            up: up.clone(),
+            up: Arc::clone(&up),
             tasks: tasks.clone(),
         };
         for _ in 0..pollers {
             tasks.spawn(poller.clone().run());
         }
-        Ok(Self {
+        Self {
             stopping,
             closing,
             tasks,
@@ -181,25 +186,24 @@ impl Bridge {
             metrics,
             up,
             shutdown_timeout,
-        })
+        }
     }
 
     /// Whether events arrive, so that calls can be placed.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        *self.up.borrow()
+        self.up.is_up()
     }
 
     /// Waits until calls can be placed.
-    pub async fn wait_until_up(&mut self) {
-        // Fails only when the socket's task is gone, which lives as long as the bridge.
-        let _ = self.up.wait_for(|up| *up).await;
+    pub async fn wait_until_up(&self) {
+        self.up.wait_for(true).await;
     }
 
-    /// A receiver that says whether calls can be placed.
+    /// Says whether events arrive, so that calls can be placed.
     #[must_use]
-    pub fn readiness(&self) -> watch::Receiver<bool> {
-        self.up.clone()
+    pub fn readiness(&self) -> Arc<Flag> {
+        Arc::clone(&self.up)
     }
 
     /// How the bridge is, for those who look at it from outside.
@@ -208,7 +212,7 @@ impl Bridge {
         Vitals {
             metrics: Arc::clone(&self.metrics),
             registry: Arc::clone(&self.registry),
-            up: self.up.clone(),
+            up: Arc::clone(&self.up),
         }
     }
 
@@ -263,32 +267,35 @@ impl Drop for Bridge {
 /// for them.
 fn start_breakers(
     errands: &TaskTracker,
-    ari: &AriClient,
-    calls: &CallStore,
+    outside: &Outside,
     closing: &CancellationToken,
 ) -> (Arc<Breaker>, Arc<Breaker>) {
     let to_ari = Arc::new(Breaker::new("ARI"));
     let to_store = Arc::new(Breaker::new("DynamoDB"));
-    errands.spawn(probe_ari(Arc::clone(&to_ari), ari.clone(), closing.clone()));
+    errands.spawn(probe_ari(
+        Arc::clone(&to_ari),
+        Arc::clone(&outside.ari),
+        closing.clone(),
+    ));
     errands.spawn(probe_store(
         Arc::clone(&to_store),
-        calls.clone(),
+        Arc::clone(&outside.calls),
         closing.clone(),
     ));
     (to_ari, to_store)
 }
 
-async fn probe_ari(breaker: Arc<Breaker>, ari: AriClient, stop: CancellationToken) {
+async fn probe_ari(breaker: Arc<Breaker>, ari: Arc<dyn Asterisk>, stop: CancellationToken) {
     let probe = || {
-        let ari = ari.clone();
+        let ari = Arc::clone(&ari);
         async move { ari.ping().await.is_ok() }
     };
     breaker.probe(probe, &stop).await;
 }
 
-async fn probe_store(breaker: Arc<Breaker>, calls: CallStore, stop: CancellationToken) {
+async fn probe_store(breaker: Arc<Breaker>, calls: Arc<dyn Calls>, stop: CancellationToken) {
     let probe = || {
-        let calls = calls.clone();
+        let calls = Arc::clone(&calls);
         // Any id will do; there is no such call.
         async move { calls.get(Uuid::nil().into()).await.is_ok() }
     };
@@ -296,12 +303,12 @@ async fn probe_store(breaker: Arc<Breaker>, calls: CallStore, stop: Cancellation
 }
 
 async fn hang_up_orphans(
-    ari: AriClient,
+    ari: Arc<dyn Asterisk>,
     registry: Arc<Registry>,
     mut orphans: mpsc::Receiver<CallId>,
 ) {
     while let Some(id) = orphans.recv().await {
         tracing::warn!(call_id = %id, "a channel started with nobody to dial it: it is hung up");
-        hang_up_surely(ari.clone(), Arc::clone(&registry), id).await;
+        hang_up_surely(Arc::clone(&ari), Arc::clone(&registry), id).await;
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use cloud::queue::Receipt;
-use cloud::{CallQueue, CallStore};
+use domain::Timestamp;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::ari::AriClient;
 use crate::breaker::Breaker;
 use crate::metrics::Metrics;
+use crate::outside::Outside;
 use crate::registry::Registry;
 use crate::settings::BridgeSettings;
 use crate::unsettled::Unsettled;
@@ -19,12 +19,8 @@ use crate::unsettled::Unsettled;
 pub struct Shared {
     /// The configuration.
     pub settings: BridgeSettings,
-    /// Asterisk.
-    pub ari: AriClient,
-    /// The table of calls.
-    pub calls: CallStore,
-    /// The queue, to give messages back.
-    pub queue: CallQueue,
+    /// Asterisk, the tables, the queues, the clock.
+    pub outside: Outside,
     /// Messages that are done with.
     pub done: mpsc::Sender<Receipt>,
     /// What is counted.
@@ -41,4 +37,12 @@ pub struct Shared {
     pub errands: TaskTracker,
     /// The bridge stops: finish what is under way, leave live calls running.
     pub stopping: CancellationToken,
+}
+
+impl Shared {
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.outside.clock.now()
+    }
 }

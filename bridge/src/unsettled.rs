@@ -3,7 +3,7 @@
 //! Such a claim may have been written. Its call was not dialled, and its message comes back: then the
 //! same attempt's id is used again, by which the store knows its own.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use domain::{CallId, ClaimId};
@@ -13,7 +13,7 @@ const MOST: usize = 10_000;
 
 /// The ids of those claims.
 #[derive(Debug, Default)]
-pub struct Unsettled(Mutex<HashMap<CallId, ClaimId>>);
+pub struct Unsettled(Mutex<BTreeMap<CallId, ClaimId>>);
 
 impl Unsettled {
     /// Remembers a claim that may have been written.

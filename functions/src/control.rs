@@ -7,14 +7,14 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRef, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use cloud::calls::PendingEnd;
 use cloud::{CallStore, ControlQueues, StoreError, clock, error};
-use domain::{Call, CallId, ControlMessage};
+use domain::CallId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::access::MayWrite;
 use crate::call_view::Status;
+use crate::ending::{Ended, Ending, NotEnded};
 use crate::jwt::Jwt;
 use crate::problem::Problem;
 
@@ -73,34 +73,18 @@ pub async fn hang_up(
     let id: CallId = call_id
         .parse()
         .map_err(|problem| Problem::invalid_field("call_id", problem))?;
-    let call = state
-        .calls
-        .get(id)
-        .await
-        .map_err(|error| unavailable(id, &error))?;
-    let call = call.ok_or_else(Problem::call_not_found)?;
-    if call.owner.is_some() || call.status.is_terminal() {
-        return hang_up_live(&state, &call).await;
-    }
-    let canceled = state.calls.cancel_pending(&call, clock::now()).await;
-    match canceled.map_err(|error| unavailable(id, &error))? {
-        PendingEnd::Ended => Ok(accepted(id, "canceled", "Call canceled")),
-        // A bridge was faster.
-        PendingEnd::NotPending(call) => hang_up_live(&state, &call).await,
-        PendingEnd::Missing => Err(Problem::call_not_found()),
-    }
-}
-
-async fn hang_up_live(state: &ControlState, call: &Call) -> Result<Response, Problem> {
-    let id = call.request.id;
-    let status = call.status.as_str();
-    let Some(owner) = call.owner.as_ref().filter(|_| !call.status.is_terminal()) else {
-        return Err(Problem::call_over(status));
+    let ending = Ending {
+        calls: &state.calls,
+        bridges: &state.bridges,
+        now: &clock::now,
     };
-    let sent = state.bridges.send(owner, ControlMessage::HangUp(id)).await;
-    sent.map_err(|error| unavailable(id, &error))?;
-    tracing::info!(call_id = %id, bridge_id = %owner, "the call is to be hung up");
-    Ok(accepted(id, status, "Hangup requested"))
+    match ending.end(id).await {
+        Ok(Ended::Canceled) => Ok(accepted(id, "canceled", "Call canceled")),
+        Ok(Ended::Asked(status)) => Ok(accepted(id, status.as_str(), "Hangup requested")),
+        Err(NotEnded::Missing) => Err(Problem::call_not_found()),
+        Err(NotEnded::Over(status)) => Err(Problem::call_over(status.as_str())),
+        Err(NotEnded::Store(error)) => Err(unavailable(id, &error)),
+    }
 }
 
 fn accepted(id: CallId, status: &'static str, message: &'static str) -> Response {

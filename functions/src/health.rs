@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cloud::heartbeats::GONE_AFTER;
+use cloud::ports::{Calls, SignsOfLife};
 use cloud::queue::Depth;
 use cloud::{CallQueue, CallStore, Heartbeat, Heartbeats, StoreError, clock, error, tables};
 use domain::Timestamp;

@@ -163,8 +163,8 @@ pub async fn run_sweeper() -> Result<ExitCode, Error> {
     let config = aws::load(Patience::FUNCTION).await;
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     let sweeper = Sweeper {
-        calls: CallStore::new(dynamodb.clone(), calls),
-        heartbeats: Heartbeats::new(dynamodb, state),
+        calls: Arc::new(CallStore::new(dynamodb.clone(), calls)),
+        heartbeats: Arc::new(Heartbeats::new(dynamodb, state)),
     };
     let sweep = lambda_runtime::service_fn(async |_: LambdaEvent<serde_json::Value>| {
         let swept = sweeper.sweep(clock::now()).await?;

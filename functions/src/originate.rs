@@ -9,11 +9,9 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, FromRef, OriginalUri, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use cloud::calls::{Creation, PendingEnd};
-use cloud::{CallQueue, CallStore, clock, error};
+use cloud::{CallQueue, CallStore, clock};
 use domain::{
-    Call, CallId, CallRequest, CallStatus, DialplanTarget, FailureReason, Media, PhoneNumber,
-    Priority, QueueMessage, Timestamp, Variables,
+    Call, CallId, CallRequest, DialplanTarget, Media, PhoneNumber, Priority, Timestamp, Variables,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -24,6 +22,7 @@ use crate::call_view::Status;
 use crate::idempotency::{IDEMPOTENT_REPLAYED, IdempotencyKey, fingerprint};
 use crate::jwt::Jwt;
 use crate::payload::{Fields, JsonObject};
+use crate::placing::{NotPlaced, Placed, Placing};
 use crate::problem::Problem;
 use crate::request_id::RequestId;
 use crate::settings::{CallDefaults, DIAL_TIMEOUT_MS, MAX_DURATION_S, QUEUE_TIMEOUT_MS};
@@ -351,27 +350,43 @@ async fn answer(
     originate(state, request, uri).await
 }
 
-/// Puts, then sends. A client that is told 503 is never called: either nothing was
-/// recorded, or the record was marked failed, and then no bridge can claim it.
 async fn originate(
     state: &OriginateState,
     request: CallRequest,
     uri: &Uri,
 ) -> Result<Response, Problem> {
     let call = Call::new(request);
-    let id = call.request.id;
     let expires_at = forget_at(&call.request, state.defaults.retention);
-    match state.calls.create(&call, expires_at).await {
-        Ok(Creation::Created) => {}
-        Ok(Creation::Exists(existing)) => return replay(state, &call, &existing, uri).await,
-        Err(error) => {
-            tracing::error!(call_id = %id, error = %error::chain(&error), "the call could not be recorded");
-            return Err(not_recorded(state, &call).await);
+    let placing = Placing {
+        calls: &state.calls,
+        queue: &state.queue,
+        now: &clock::now,
+    };
+    match placing.place(&call, expires_at).await {
+        Ok(Placed::Now) => Ok(accepted(&call, uri)),
+        Ok(Placed::Before(before)) => {
+            let mut response = accepted(&Call::new(before), uri);
+            response
+                .headers_mut()
+                .insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
+            Ok(response)
         }
+        Err(not_placed) => Err(match not_placed {
+            NotPlaced::OtherRequest => {
+                Problem::invalid_field("Idempotency-Key", "was used for another request")
+            }
+            NotPlaced::NotRecorded => {
+                Problem::unavailable("the call could not be recorded; nobody was called")
+            }
+            NotPlaced::NotQueued => {
+                Problem::unavailable("the call could not be queued; nobody was called")
+            }
+            NotPlaced::NotQueuedBefore => Problem::unavailable(
+                "the call with this Idempotency-Key could not be queued; ask again with another",
+            ),
+            NotPlaced::Unknown => Problem::outcome_unknown(call.request.id.to_string()),
+        }),
     }
-    send(state, &call).await?;
-    tracing::info!(call_id = %id, "the call was queued");
-    Ok(accepted(&call, uri))
 }
 
 /// When the record may be forgotten: never while the call may still be under way.
@@ -379,78 +394,6 @@ fn forget_at(request: &CallRequest, retention: Duration) -> Timestamp {
     const LONGEST_CALL: Duration = Duration::from_hours(48);
     let over = request.dial_before.plus(LONGEST_CALL);
     request.created_at.plus(retention).max(over)
-}
-
-/// Sends the message of a recorded call, or marks the call failed.
-async fn send(state: &OriginateState, call: &Call) -> Result<(), Problem> {
-    let id = call.request.id;
-    let message = QueueMessage::Dial(call.request.clone());
-    let Err(error) = state.queue.send(&message).await else {
-        return Ok(());
-    };
-    tracing::error!(call_id = %id, error = %error::chain(&error), "the call could not be queued");
-    match state
-        .calls
-        .fail_pending(call, FailureReason::NotQueued, clock::now())
-        .await
-    {
-        Ok(PendingEnd::Ended | PendingEnd::Missing) => Err(Problem::unavailable(
-            "the call could not be queued; nobody was called",
-        )),
-        // Another request with the same key was faster to mark it.
-        Ok(PendingEnd::NotPending(call))
-            if call.failure_reason == Some(FailureReason::NotQueued) =>
-        {
-            Err(Problem::unavailable(
-                "the call could not be queued; nobody was called",
-            ))
-        }
-        // It was sent after all, and a bridge has it already.
-        Ok(PendingEnd::NotPending(_)) => Ok(()),
-        Err(error) => {
-            tracing::error!(call_id = %id, error = %error::chain(&error), "the call could not be marked");
-            Err(Problem::outcome_unknown(id.to_string()))
-        }
-    }
-}
-
-/// The answer to a request whose `Idempotency-Key` was used before.
-async fn replay(
-    state: &OriginateState,
-    call: &Call,
-    existing: &Call,
-    uri: &Uri,
-) -> Result<Response, Problem> {
-    if existing.request.fingerprint != call.request.fingerprint {
-        return Err(Problem::invalid_field(
-            "Idempotency-Key",
-            "was used for another request",
-        ));
-    }
-    if existing.failure_reason == Some(FailureReason::NotQueued) {
-        let detail =
-            "the call with this Idempotency-Key could not be queued; ask again with another";
-        return Err(Problem::unavailable(detail));
-    }
-    // Whoever recorded it may have died before it was sent. Sent twice it is dialled once. If it cannot be sent,
-    // it may have been before: then its status tells.
-    if existing.status == CallStatus::Pending {
-        let message = QueueMessage::Dial(existing.request.clone());
-        let id = existing.request.id;
-        state.queue.send(&message).await.map_err(|error| {
-            tracing::error!(call_id = %id, error = %error::chain(&error), "the call could not be queued again");
-            Problem::outcome_unknown(id.to_string())
-        })?;
-    }
-    // Our own put, whose answer was lost and which the SDK repeated.
-    if existing.request == call.request {
-        return Ok(accepted(call, uri));
-    }
-    let mut response = accepted(&Call::new(existing.request.clone()), uri);
-    response
-        .headers_mut()
-        .insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
-    Ok(response)
 }
 
 /// What would be dialled.
@@ -469,22 +412,6 @@ fn dry_run(request: &CallRequest) -> Response {
         media: media.map(|media| media.uris().map(str::to_owned).collect()),
     })
     .into_response()
-}
-
-/// A put whose answer was lost may have been done; nothing was sent, so the record is
-/// only tidied up. With an `Idempotency-Key` it may be that of an earlier request, which was sent: its status tells.
-async fn not_recorded(state: &OriginateState, call: &Call) -> Problem {
-    if call.request.fingerprint.is_some() {
-        return Problem::outcome_unknown(call.request.id.to_string());
-    }
-    let marked = state
-        .calls
-        .fail_pending(call, FailureReason::NotQueued, clock::now())
-        .await;
-    if let Err(error) = marked {
-        tracing::warn!(call_id = %call.request.id, error = %error::chain(&error), "the call could not be marked");
-    }
-    Problem::unavailable("the call could not be recorded; nobody was called")
 }
 
 fn accepted(call: &Call, uri: &Uri) -> Response {

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRef, Path, State};
 use axum::http::{HeaderName, HeaderValue, header};
+use cloud::ports::Calls;
 use cloud::{CallStore, StoreError, error};
 use domain::{Call, CallId};
 

@@ -3,11 +3,13 @@
 //! A pending call past its `dial_before` has expired; a live one past its deadline whose bridge is gone is
 //! over. Each is ended by a conditional write, so that a bridge that is there after all is never overruled.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::calls::{PendingEnd, Saved};
 use cloud::heartbeats::GONE_AFTER;
-use cloud::{CallStore, Heartbeats, StoreError, error, tables};
+use cloud::ports::{Calls, SignsOfLife};
+use cloud::{StoreError, error, tables};
 use domain::{Call, CallEvent, CallStatus, FailureReason, HangupCause, Timestamp, When};
 
 /// Most calls of one kind that are ended in one run; the next run goes on.
@@ -19,9 +21,9 @@ const MARGIN: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Sweeper {
     /// The table of calls.
-    pub calls: CallStore,
+    pub calls: Arc<dyn Calls>,
     /// The bridges' heartbeats.
-    pub heartbeats: Heartbeats,
+    pub heartbeats: Arc<dyn SignsOfLife>,
 }
 
 /// What a run has done.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bridge::{Bridge, BridgeSettings};
 use cloud::aws::{Clients, Patience};
+use cloud::ports::{Calls, Queue};
 use cloud::rate_limit::RateLimit;
 use cloud::settings::Reader;
 use cloud::{CallQueue, CallStore, UserStore};
@@ -142,7 +143,7 @@ impl World {
         settings.control_queue_url = Some(control.expect("a control queue"));
         let app = settings.ari.app.clone();
         let clients = self.embedded.clients(Patience::BRIDGE).await;
-        let mut bridge = Bridge::start(settings, &clients).expect("a bridge");
+        let bridge = Bridge::start(settings, &clients).expect("a bridge");
         bridge.wait_until_up().await;
         self.bridges.push(bridge);
         app
@@ -218,17 +219,18 @@ impl World {
 
     /// The table of calls.
     #[must_use]
-    pub fn calls(&self) -> CallStore {
-        CallStore::new(self.clients.dynamodb.clone(), CALLS_TABLE.to_owned())
+    pub fn calls(&self) -> Arc<dyn Calls> {
+        let table = CALLS_TABLE.to_owned();
+        Arc::new(CallStore::new(self.clients.dynamodb.clone(), table))
     }
 
     /// The queue of calls.
     #[must_use]
-    pub fn queue(&self) -> CallQueue {
-        CallQueue::new(
+    pub fn queue(&self) -> Arc<dyn Queue> {
+        Arc::new(CallQueue::new(
             self.clients.sqs.clone(),
             self.embedded.calls_queue_url.clone(),
-        )
+        ))
     }
 
     /// How many messages are in the queue, delivered ones included.

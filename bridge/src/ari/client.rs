@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use domain::origination::{ChannelOwner, CreateReply, DialReply};
 use domain::reconciliation::ChannelSeen;
 use domain::{CallId, CallRequest, DialplanTarget, Media, Timestamp};
@@ -13,6 +14,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::ari::event::{APPLICATION_REPLACED, WANTED_TYPES};
+use crate::ari::socket::EventSocket;
+use crate::ari::{AriError, Asterisk, ChannelReply, EventStream, SocketLost};
 use crate::metrics::Metrics;
 use crate::settings::AriSettings;
 
@@ -28,53 +31,6 @@ pub struct AriClient {
 
 /// Requests under way at once that end a call or look at one.
 const MAX_URGENT: usize = 16;
-
-/// ARI gave no answer, or none that says anything about the channel.
-#[derive(Debug, thiserror::Error)]
-pub enum AriError {
-    /// No answer in time, or no connection.
-    #[error("ARI did not answer {request}")]
-    NoAnswer {
-        /// What was asked.
-        request: &'static str,
-        /// What went wrong.
-        source: reqwest::Error,
-    },
-    /// Too many requests wait for an answer already; this one was not sent.
-    #[error("ARI was not asked {request}: too many requests wait")]
-    Busy {
-        /// What was to be asked.
-        request: &'static str,
-    },
-    /// The credentials are wrong.
-    #[error("ARI refused the username or password ({request})")]
-    Unauthorized {
-        /// What was asked.
-        request: &'static str,
-    },
-    /// Another status.
-    #[error("ARI answered {request} with {status}")]
-    Status {
-        /// What was asked.
-        request: &'static str,
-        /// The answer's status.
-        status: u16,
-    },
-    /// The client could not be set up.
-    #[error("the HTTP client could not be set up")]
-    Setup(#[source] reqwest::Error),
-}
-
-/// Whether a request about a channel found it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ChannelReply {
-    /// It was done.
-    Done,
-    /// There is no such channel (any more).
-    Gone,
-    /// The channel is there but not in our application any more.
-    NotInStasis,
-}
 
 #[derive(Serialize)]
 struct Create<'a> {
@@ -141,7 +97,7 @@ impl AriClient {
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(AriError::Setup)?;
+            .map_err(|error| AriError::Setup(error.into()))?;
         Ok(Self {
             http,
             in_flight: Arc::new(Semaphore::new(settings.max_in_flight)),
@@ -151,8 +107,117 @@ impl AriClient {
         })
     }
 
-    /// Makes the call's channel, which rings nobody yet.
-    pub async fn create_channel(&self, call: &CallRequest) -> CreateReply {
+    async fn channel(&self, id: CallId) -> Result<Option<ChannelState>, AriError> {
+        let request = "GET /channels/{id}";
+        let path = format!("channels/{id}");
+        let response = self.send(request, Method::GET, &path, &[], NO_BODY).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        expect_success(request, &response)?;
+        let channel = response.json().await;
+        channel.map(Some).map_err(unreadable(request))
+    }
+
+    fn is_ours(&self, channel: &ChannelState) -> bool {
+        channel.dialplan.app_name == "Stasis"
+            && channel.dialplan.app_data.split(',').next() == Some(self.settings.app.as_str())
+    }
+
+    async fn send(
+        &self,
+        request: &'static str,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Response, AriError> {
+        let result = self.try_send(request, method, path, query, body).await;
+        let failed = result
+            .as_ref()
+            .map_or(true, |response| response.status().is_server_error());
+        if let Some(metrics) = self.metrics.as_ref().filter(|_| failed) {
+            metrics.ari_error(request);
+        }
+        result
+    }
+
+    async fn try_send(
+        &self,
+        request: &'static str,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Response, AriError> {
+        // What ends a call, and what the socket waits for, does not queue behind new calls.
+        let semaphore = if matches!(method, Method::DELETE | Method::PUT | Method::GET) {
+            &self.urgent
+        } else {
+            &self.in_flight
+        };
+        // Never closed, so never refused.
+        let Ok(_permit) = timeout(self.settings.request_timeout, semaphore.acquire()).await else {
+            return Err(AriError::Busy { request });
+        };
+        let mut builder = self
+            .http
+            .request(method, self.settings.request_url(path))
+            .basic_auth(
+                &self.settings.username,
+                Some(self.settings.password.expose()),
+            )
+            .query(query);
+        if let Some(body) = body {
+            builder = builder.json(body);
+        }
+        let response = builder.send().await.map_err(|source| AriError::NoAnswer {
+            request,
+            sent: !source.is_connect(),
+            source: source.without_url().into(),
+        })?;
+        match response.status() {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(AriError::Unauthorized { request })
+            }
+            _ => Ok(response),
+        }
+    }
+}
+
+#[async_trait]
+impl Asterisk for AriClient {
+    async fn connect(&self) -> Result<Box<dyn EventStream>, SocketLost> {
+        let socket = EventSocket::connect(&self.settings).await?;
+        Ok(Box::new(socket))
+    }
+
+    async fn filter_events(&self) -> Result<(), AriError> {
+        #[derive(Serialize)]
+        struct Type {
+            r#type: &'static str,
+        }
+        #[derive(Serialize)]
+        struct Filter {
+            allowed: Vec<Type>,
+        }
+        let filter = Filter {
+            allowed: WANTED_TYPES
+                .into_iter()
+                // The filter cuts this one too.
+                .chain([APPLICATION_REPLACED])
+                .map(|r#type| Type { r#type })
+                .collect(),
+        };
+        let request = "PUT /applications/{app}/eventFilter";
+        let path = format!("applications/{}/eventFilter", self.settings.app);
+        let response = self
+            .send(request, Method::PUT, &path, &[], Some(&filter))
+            .await?;
+        expect_success(request, &response)
+    }
+
+    async fn create_channel(&self, call: &CallRequest) -> CreateReply {
         let id = call.id.to_string();
         let caller = call.caller_id.as_ref();
         let number = caller.and_then(|caller| caller.number());
@@ -209,8 +274,7 @@ impl AriClient {
         }
     }
 
-    /// Dials a channel that is in our application.
-    pub async fn dial(&self, id: CallId, ring_for: Duration) -> DialReply {
+    async fn dial(&self, id: CallId, ring_for: Duration) -> DialReply {
         let ring_for = ring_for.as_millis().div_ceil(1000).max(1).to_string();
         let request = "POST /channels/{id}/dial";
         let path = format!("channels/{id}/dial");
@@ -228,8 +292,9 @@ impl AriClient {
             Err(error) => {
                 warn(id, &error);
                 return match &error {
-                    AriError::NoAnswer { source, .. } if source.is_connect() => DialReply::NotSent,
-                    AriError::Busy { .. } => DialReply::NotSent,
+                    AriError::NoAnswer { sent: false, .. } | AriError::Busy { .. } => {
+                        DialReply::NotSent
+                    }
                     AriError::Unauthorized { .. } => DialReply::Refused,
                     _ => DialReply::Lost,
                 };
@@ -259,11 +324,7 @@ impl AriClient {
         }
     }
 
-    /// Sends an answered channel on into the dialplan.
-    ///
-    /// # Errors
-    /// [`AriError`] if it may be tried again.
-    pub async fn continue_channel(
+    async fn continue_channel(
         &self,
         id: CallId,
         target: &DialplanTarget,
@@ -282,11 +343,7 @@ impl AriClient {
         in_stasis_reply(request, &response)
     }
 
-    /// Plays to an answered channel; the playback bears the call's id.
-    ///
-    /// # Errors
-    /// [`AriError`] if it may be tried again.
-    pub async fn play(&self, id: CallId, media: &Media) -> Result<ChannelReply, AriError> {
+    async fn play(&self, id: CallId, media: &Media) -> Result<ChannelReply, AriError> {
         let request = "POST /channels/{id}/play/{id}";
         let path = format!("channels/{id}/play/{id}");
         let uris: Vec<_> = media.uris().collect();
@@ -297,11 +354,21 @@ impl AriClient {
         in_stasis_reply(request, &response)
     }
 
-    /// Hangs a channel up.
-    ///
-    /// # Errors
-    /// [`AriError`] if it may be tried again.
-    pub async fn hang_up(&self, id: CallId) -> Result<ChannelReply, AriError> {
+    async fn is_playing(&self, id: CallId) -> Result<bool, AriError> {
+        let request = "GET /playbacks/{id}";
+        let path = format!("playbacks/{id}");
+        let response = self.send(request, Method::GET, &path, &[], NO_BODY).await?;
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(false),
+            status if status.is_success() => Ok(true),
+            status => Err(AriError::Status {
+                request,
+                status: status.as_u16(),
+            }),
+        }
+    }
+
+    async fn hang_up(&self, id: CallId) -> Result<ChannelReply, AriError> {
         let request = "DELETE /channels/{id}";
         let path = format!("channels/{id}");
         let response = self
@@ -323,11 +390,7 @@ impl AriClient {
         }
     }
 
-    /// In whose application the call's channel is.
-    ///
-    /// # Errors
-    /// [`AriError`] if Asterisk does not say.
-    pub async fn channel_owner(&self, id: CallId) -> Result<ChannelOwner, AriError> {
+    async fn channel_owner(&self, id: CallId) -> Result<ChannelOwner, AriError> {
         Ok(match self.channel(id).await? {
             None => ChannelOwner::Nobody,
             Some(channel) if self.is_ours(&channel) => ChannelOwner::ThisBridge,
@@ -335,11 +398,7 @@ impl AriClient {
         })
     }
 
-    /// What the call's channel is doing.
-    ///
-    /// # Errors
-    /// [`AriError`] if Asterisk does not say.
-    pub async fn channel_seen(&self, id: CallId) -> Result<ChannelSeen, AriError> {
+    async fn channel_seen(&self, id: CallId) -> Result<ChannelSeen, AriError> {
         let Some(channel) = self.channel(id).await? else {
             return Ok(ChannelSeen::Gone);
         };
@@ -353,66 +412,18 @@ impl AriClient {
         })
     }
 
-    async fn channel(&self, id: CallId) -> Result<Option<ChannelState>, AriError> {
-        let request = "GET /channels/{id}";
-        let path = format!("channels/{id}");
-        let response = self.send(request, Method::GET, &path, &[], NO_BODY).await?;
-        if response.status() == StatusCode::NOT_FOUND {
-            return Ok(None);
-        }
-        expect_success(request, &response)?;
-        let channel = response.json().await;
-        channel
-            .map(Some)
-            .map_err(|source| AriError::NoAnswer { request, source })
-    }
-
-    /// The channels in our application that bear a call's id.
-    ///
-    /// # Errors
-    /// [`AriError`] if Asterisk does not say.
-    pub async fn our_channels(&self) -> Result<Vec<CallId>, AriError> {
+    async fn our_channels(&self) -> Result<Vec<CallId>, AriError> {
         let request = "GET /channels";
         let response = self
             .send(request, Method::GET, "channels", &[], NO_BODY)
             .await?;
         expect_success(request, &response)?;
-        let channels: Vec<ChannelState> = response
-            .json()
-            .await
-            .map_err(|source| AriError::NoAnswer { request, source })?;
+        let channels: Vec<ChannelState> = response.json().await.map_err(unreadable(request))?;
         let ours = channels.iter().filter(|channel| self.is_ours(channel));
         Ok(ours.filter_map(|channel| channel.id.parse().ok()).collect())
     }
 
-    fn is_ours(&self, channel: &ChannelState) -> bool {
-        channel.dialplan.app_name == "Stasis"
-            && channel.dialplan.app_data.split(',').next() == Some(self.settings.app.as_str())
-    }
-
-    /// Whether the call is being played to.
-    ///
-    /// # Errors
-    /// [`AriError`] if Asterisk does not say.
-    pub async fn is_playing(&self, id: CallId) -> Result<bool, AriError> {
-        let request = "GET /playbacks/{id}";
-        let path = format!("playbacks/{id}");
-        let response = self.send(request, Method::GET, &path, &[], NO_BODY).await?;
-        match response.status() {
-            StatusCode::NOT_FOUND => Ok(false),
-            status if status.is_success() => Ok(true),
-            status => Err(AriError::Status {
-                request,
-                status: status.as_u16(),
-            }),
-        }
-    }
-
-    /// When Asterisk started, if it says so.
-    ///
-    /// # Errors
-    /// [`AriError`] if Asterisk does not answer.
-    pub async fn started_at(&self) -> Result<Option<Timestamp>, AriError> {
+    async fn started_at(&self) -> Result<Option<Timestamp>, AriError> {
         #[derive(Deserialize)]
         struct Info {
             status: Option<Status>,
@@ -427,49 +438,12 @@ impl AriClient {
             .send(request, Method::GET, "asterisk/info", &query, NO_BODY)
             .await?;
         expect_success(request, &response)?;
-        let info: Info = response
-            .json()
-            .await
-            .map_err(|source| AriError::NoAnswer { request, source })?;
+        let info: Info = response.json().await.map_err(unreadable(request))?;
         let text = info.status.and_then(|status| status.startup_time);
         Ok(text.as_deref().and_then(Timestamp::from_asterisk))
     }
 
-    /// Cuts the events that the bridge does not need at their source. Works only while
-    /// the application's socket is connected.
-    ///
-    /// # Errors
-    /// [`AriError`] if it may be tried again.
-    pub async fn filter_events(&self) -> Result<(), AriError> {
-        #[derive(Serialize)]
-        struct Type {
-            r#type: &'static str,
-        }
-        #[derive(Serialize)]
-        struct Filter {
-            allowed: Vec<Type>,
-        }
-        let filter = Filter {
-            allowed: WANTED_TYPES
-                .into_iter()
-                // The filter cuts this one too.
-                .chain([APPLICATION_REPLACED])
-                .map(|r#type| Type { r#type })
-                .collect(),
-        };
-        let request = "PUT /applications/{app}/eventFilter";
-        let path = format!("applications/{}/eventFilter", self.settings.app);
-        let response = self
-            .send(request, Method::PUT, &path, &[], Some(&filter))
-            .await?;
-        expect_success(request, &response)
-    }
-
-    /// Whether Asterisk answers and takes our credentials.
-    ///
-    /// # Errors
-    /// [`AriError`] if not.
-    pub async fn ping(&self) -> Result<(), AriError> {
+    async fn ping(&self) -> Result<(), AriError> {
         let request = "GET /asterisk/info";
         let response = self
             .send(
@@ -481,65 +455,6 @@ impl AriClient {
             )
             .await?;
         expect_success(request, &response)
-    }
-
-    async fn send(
-        &self,
-        request: &'static str,
-        method: Method,
-        path: &str,
-        query: &[(&str, &str)],
-        body: Option<&(impl Serialize + Sync)>,
-    ) -> Result<Response, AriError> {
-        let result = self.try_send(request, method, path, query, body).await;
-        let failed = result
-            .as_ref()
-            .map_or(true, |response| response.status().is_server_error());
-        if let Some(metrics) = self.metrics.as_ref().filter(|_| failed) {
-            metrics.ari_error(request);
-        }
-        result
-    }
-
-    async fn try_send(
-        &self,
-        request: &'static str,
-        method: Method,
-        path: &str,
-        query: &[(&str, &str)],
-        body: Option<&(impl Serialize + Sync)>,
-    ) -> Result<Response, AriError> {
-        // What ends a call, and what the socket waits for, does not queue behind new calls.
-        let semaphore = if matches!(method, Method::DELETE | Method::PUT | Method::GET) {
-            &self.urgent
-        } else {
-            &self.in_flight
-        };
-        // Never closed, so never refused.
-        let Ok(_permit) = timeout(self.settings.request_timeout, semaphore.acquire()).await else {
-            return Err(AriError::Busy { request });
-        };
-        let mut builder = self
-            .http
-            .request(method, self.settings.request_url(path))
-            .basic_auth(
-                &self.settings.username,
-                Some(self.settings.password.expose()),
-            )
-            .query(query);
-        if let Some(body) = body {
-            builder = builder.json(body);
-        }
-        let response = builder.send().await.map_err(|source| AriError::NoAnswer {
-            request,
-            source: source.without_url(),
-        })?;
-        match response.status() {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(AriError::Unauthorized { request })
-            }
-            _ => Ok(response),
-        }
     }
 }
 
@@ -561,6 +476,15 @@ fn expect_success(request: &'static str, response: &Response) -> Result<(), AriE
             request,
             status: status.as_u16(),
         }),
+    }
+}
+
+/// An answer that broke off.
+fn unreadable(request: &'static str) -> impl FnOnce(reqwest::Error) -> AriError {
+    move |source| AriError::NoAnswer {
+        request,
+        sent: true,
+        source: source.into(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::calls::Saved;
-use cloud::{StoreError, clock, error};
+use cloud::{StoreError, error};
 use domain::reconciliation::{Verdict, reconcile};
 use domain::{Call, CallEvent, Effect, FailureReason, HangupCause, HangupOrigin, When};
 use tokio::time::{Instant, Sleep};
@@ -13,7 +13,7 @@ use tracing::Instrument;
 
 use super::questions::{Look, look};
 use super::{CallTask, Later};
-use crate::ari::client::ChannelReply;
+use crate::ari::ChannelReply;
 use crate::backoff::Backoff;
 use crate::crash;
 use crate::hangup::hang_up_surely;
@@ -149,7 +149,7 @@ impl CallTask {
                 // Repeated when there is a point in it.
                 shared.store_breaker.closed().await;
             }
-            (call.sequence, shared.calls.save(&call).await)
+            (call.sequence, shared.outside.calls.save(&call).await)
         }));
     }
 
@@ -176,7 +176,7 @@ impl CallTask {
                 tracing::warn!(call_id = %id, "somebody else ended the call: it is hung up");
                 live.saved = u32::MAX;
                 let ended = CallEvent::Failed(FailureReason::OutcomeUnknown);
-                if let Some((call, _)) = live.call.next(&ended, When::ours(clock::now())) {
+                if let Some((call, _)) = live.call.next(&ended, When::ours(self.shared.now())) {
                     live.call = call;
                 }
                 self.hang_up_on_an_errand();
@@ -195,7 +195,7 @@ impl CallTask {
     pub(super) fn continue_channel(&mut self) {
         crash::point("before_continue");
         let (ari, id, target) = (
-            self.shared.ari.clone(),
+            Arc::clone(&self.shared.outside.ari),
             self.id(),
             self.request.target.clone(),
         );
@@ -222,7 +222,7 @@ impl CallTask {
     /// Plays to the answered call; what cannot be played after a few tries is over.
     pub(super) fn play(&mut self) {
         let (ari, id, media) = (
-            self.shared.ari.clone(),
+            Arc::clone(&self.shared.outside.ari),
             self.id(),
             self.request.media.clone(),
         );
@@ -248,7 +248,7 @@ impl CallTask {
     }
 
     pub(super) fn hang_up(&mut self) {
-        let (ari, id) = (self.shared.ari.clone(), self.id());
+        let (ari, id) = (Arc::clone(&self.shared.outside.ari), self.id());
         let Some(live) = &mut self.live else {
             return;
         };
@@ -275,7 +275,7 @@ impl CallTask {
                     cause: HangupCause::Unknown,
                     sip_code: None,
                 };
-                self.apply(&ended, When::ours(clock::now()));
+                self.apply(&ended, When::ours(self.shared.now()));
             }
             // Its `ChannelDestroyed` is on the way; if not, the deadline asks again.
             EffectDone::HungUp(_) => {}
@@ -283,7 +283,7 @@ impl CallTask {
             EffectDone::Continued => crash::point("after_continue"),
             EffectDone::Played => self.playing = true,
             EffectDone::NotPlayed => {
-                let at = When::ours(clock::now());
+                let at = When::ours(self.shared.now());
                 self.apply(&CallEvent::Played { whole: false }, at);
             }
         }
@@ -307,7 +307,7 @@ impl CallTask {
         };
         let verdict = reconcile(&live.call, look.channel, look.known);
         tracing::info!(call_id = %self.id(), channel = ?look.channel, ?verdict, "the call was looked at again");
-        let at = When::ours(clock::now());
+        let at = When::ours(self.shared.now());
         match verdict {
             Verdict::Leave | Verdict::Follow(None) => {}
             Verdict::Follow(Some(event)) | Verdict::End(event) => self.apply(&event, at),
@@ -331,7 +331,7 @@ impl CallTask {
             self.continue_channel();
         } else if self.playing {
             // It was played to, and the end of that was missed.
-            let at = When::ours(clock::now());
+            let at = When::ours(self.shared.now());
             self.apply(&CallEvent::Played { whole: true }, at);
         } else {
             self.play();
@@ -361,7 +361,7 @@ impl CallTask {
     pub(super) fn request_hang_up(&mut self, origin: HangupOrigin) {
         self.apply(
             &CallEvent::HangupRequested(origin),
-            When::ours(clock::now()),
+            When::ours(self.shared.now()),
         );
         if let Some(live) = &mut self.live
             && !live.hangup_asked
@@ -375,7 +375,8 @@ impl CallTask {
     /// Hangs up before the message can come back: the next attempt's channel will have the same id.
     pub(super) async fn hang_up_undialled(&mut self) {
         let patience = self.shared.settings.ari.request_timeout;
-        let hung_up = tokio::time::timeout(patience, self.shared.ari.hang_up(self.id())).await;
+        let hung_up =
+            tokio::time::timeout(patience, self.shared.outside.ari.hang_up(self.id())).await;
         if !matches!(hung_up, Ok(Ok(_))) {
             self.hang_up_later();
         }
@@ -384,7 +385,7 @@ impl CallTask {
     /// Hangs the channel up that somebody else has ended the call of.
     pub(super) fn hang_up_on_an_errand(&self) {
         let (ari, registry, id) = (
-            self.shared.ari.clone(),
+            Arc::clone(&self.shared.outside.ari),
             Arc::clone(&self.shared.registry),
             self.id(),
         );
@@ -398,7 +399,7 @@ impl CallTask {
 
     pub(super) fn hang_up_later(&self) {
         let (ari, registry, id) = (
-            self.shared.ari.clone(),
+            Arc::clone(&self.shared.outside.ari),
             Arc::clone(&self.shared.registry),
             self.id(),
         );

@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::calls::{Claim, PendingEnd};
-use cloud::{clock, error};
+use cloud::error;
 use domain::origination::{ChannelOwner, ClaimReply, Input, Inspection, RecordReply};
 use domain::reconciliation::{ChannelSeen, Knowledge};
 use domain::{Call, CallId, CallRequest, CallStatus, ClaimId, FailureReason};
 use uuid::Uuid;
 
-use crate::ari::AriClient;
-use crate::ari::client::AriError;
+use crate::ari::{AriError, Asterisk};
 use crate::backoff::Backoff;
 use crate::shared::Shared;
 
@@ -44,8 +43,9 @@ pub async fn claim(shared: Arc<Shared>, request: CallRequest, patience: Duration
     let owner = &shared.settings.bridge_id;
     for attempts_left in (0..CLAIM_TRIES).rev() {
         // A bridge whose clock is behind does not dial before the call was asked for.
-        let now = clock::now().max(request.created_at);
+        let now = shared.now().max(request.created_at);
         let claimed = shared
+            .outside
             .calls
             .claim(id, owner, attempt, now.plus(patience), now)
             .await;
@@ -70,7 +70,7 @@ pub async fn claim(shared: Arc<Shared>, request: CallRequest, patience: Duration
 pub async fn look(shared: Arc<Shared>, id: CallId, dialled: bool, plays: bool) -> Look {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
-        match look_once(&shared.ari, id, dialled, plays).await {
+        match look_once(&*shared.outside.ari, id, dialled, plays).await {
             Ok(look) => return look,
             Err(error) => {
                 tracing::warn!(call_id = %id, error = %error::chain(&error), "the channel was not read");
@@ -82,7 +82,7 @@ pub async fn look(shared: Arc<Shared>, id: CallId, dialled: bool, plays: bool) -
 
 /// Asks for no more than the decision needs: there may be hundreds of calls to look at.
 async fn look_once(
-    ari: &AriClient,
+    ari: &dyn Asterisk,
     id: CallId,
     dialled: bool,
     plays: bool,
@@ -108,7 +108,10 @@ async fn look_once(
 }
 
 pub async fn inspect(shared: Arc<Shared>, id: CallId) -> Answer {
-    let (channel, call) = tokio::join!(shared.ari.channel_owner(id), shared.calls.get(id));
+    let (channel, call) = tokio::join!(
+        shared.outside.ari.channel_owner(id),
+        shared.outside.calls.get(id)
+    );
     let inspection = match (channel, call) {
         (Ok(channel), Ok(Some(call))) => found(&shared, channel, &call),
         (Ok(channel), Ok(None)) => Inspection::NotPending(channel),
@@ -138,8 +141,9 @@ fn found(shared: &Shared, channel: ChannelOwner, call: &Call) -> Inspection {
 pub async fn record_failure(shared: Arc<Shared>, pending: Call, reason: FailureReason) -> Answer {
     let id = pending.request.id;
     let reply = match shared
+        .outside
         .calls
-        .fail_pending(&pending, reason, clock::now())
+        .fail_pending(&pending, reason, shared.now())
         .await
     {
         Ok(PendingEnd::Ended) => {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use axum::Router;
 use bridge::Bridge;
-use bridge::ari::AriClient;
-use bridge::ari::client::AriError;
+use bridge::ari::{AriClient, AriError, Asterisk};
 use cloud::aws::{Clients, Patience};
+use cloud::ports::{Calls, Queue};
 use cloud::rate_limit::{RateLimit, RateLimiter};
 use cloud::users::Changed;
 use cloud::{
@@ -183,8 +183,14 @@ impl System {
             problem: error.to_string(),
         })?;
         let sweeper = Sweeper {
-            calls: CallStore::new(clients.dynamodb.clone(), calls_table.clone()),
-            heartbeats: Heartbeats::new(clients.dynamodb.clone(), STATE_TABLE.to_owned()),
+            calls: Arc::new(CallStore::new(
+                clients.dynamodb.clone(),
+                calls_table.clone(),
+            )),
+            heartbeats: Arc::new(Heartbeats::new(
+                clients.dynamodb.clone(),
+                STATE_TABLE.to_owned(),
+            )),
         };
         let api = Api {
             users,

@@ -1,5 +1,6 @@
 //! The table `calls`: one item a call, and the conditional writes that decide who has it.
 
+use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -13,6 +14,7 @@ use domain::{
 
 use crate::call_item::{Item, decode, encode, encode_progress};
 use crate::listing::read_key;
+use crate::ports::Calls;
 use crate::{StoreError, tables};
 
 /// The calls.
@@ -64,6 +66,47 @@ pub enum PendingEnd {
     Missing,
 }
 
+impl Claim {
+    /// What it means that `attempt` was refused because of what is stored.
+    #[must_use]
+    pub fn refused(stored: Call, attempt: ClaimId) -> Self {
+        let ours = stored.claim == Some(attempt) && stored.status == CallStatus::Dialing;
+        let pending = stored.status == CallStatus::Pending && stored.owner.is_none();
+        if ours {
+            // Written before, and its answer lost.
+            Self::Claimed(Box::new(stored))
+        } else if pending {
+            Self::Expired
+        } else {
+            Self::Taken(Box::new(stored))
+        }
+    }
+}
+
+impl Saved {
+    /// What it means that `call` could not be written over what is stored.
+    #[must_use]
+    pub fn refused(stored: &Call, call: &Call) -> Self {
+        let same = stored.claim == call.claim
+            && stored.sequence >= call.sequence
+            && (!call.status.is_terminal() || stored.status == call.status);
+        if same { Self::Yes } else { Self::Lost }
+    }
+}
+
+impl PendingEnd {
+    /// What it means that a pending call could not be written as `ended` over what is stored.
+    #[must_use]
+    pub fn refused(stored: Call, ended: &Call) -> Self {
+        // Our own write, repeated after its answer was lost.
+        if (stored.status, stored.ended_at) == (ended.status, ended.ended_at) {
+            Self::Ended
+        } else {
+            Self::NotPending(Box::new(stored))
+        }
+    }
+}
+
 impl CallStore {
     /// Over the table named `table`.
     #[must_use]
@@ -79,11 +122,39 @@ impl CallStore {
         &self.table
     }
 
-    /// Records a new call, to be forgotten after `expires_at`.
-    ///
-    /// # Errors
-    /// If the table cannot be written; the call may have been recorded.
-    pub async fn create(&self, call: &Call, expires_at: Timestamp) -> Result<Creation, StoreError> {
+    async fn end_pending(
+        &self,
+        pending: &Call,
+        event: &CallEvent,
+        now: Timestamp,
+    ) -> Result<PendingEnd, StoreError> {
+        let Some((ended, _)) = pending.next(event, When::ours(now)) else {
+            return Ok(PendingEnd::NotPending(Box::new(pending.clone())));
+        };
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key(
+                tables::CALLS_KEY,
+                AttributeValue::S(pending.request.id.to_string()),
+            )
+            .condition_expression("#status = :pending AND attribute_not_exists(#owner)")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":pending", text(CallStatus::Pending.as_str()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let result = set_progress(update, &ended).send().await;
+        match settle(result.map(|output| output.attributes))? {
+            Settled::Written(_) => Ok(PendingEnd::Ended),
+            Settled::Refused(None) => Ok(PendingEnd::Missing),
+            Settled::Refused(Some(item)) => Ok(PendingEnd::refused(decode(&item)?, &ended)),
+        }
+    }
+}
+
+#[async_trait]
+impl Calls for CallStore {
+    async fn create(&self, call: &Call, expires_at: Timestamp) -> Result<Creation, StoreError> {
         let result = self
             .client
             .put_item()
@@ -109,11 +180,7 @@ impl CallStore {
         }
     }
 
-    /// Reads a call, as it was written last.
-    ///
-    /// # Errors
-    /// If the table cannot be read, or the item is malformed.
-    pub async fn get(&self, id: CallId) -> Result<Option<Call>, StoreError> {
+    async fn get(&self, id: CallId) -> Result<Option<Call>, StoreError> {
         let output = self
             .client
             .get_item()
@@ -126,13 +193,7 @@ impl CallStore {
         output.item.as_ref().map(decode).transpose()
     }
 
-    /// Takes a pending call that is nobody's: one conditional write decides between all
-    /// bridges and all deliveries of its message. Repeated after a lost answer, the same
-    /// `claim` finds that it has the call.
-    ///
-    /// # Errors
-    /// If the table cannot be written; the claim may have taken effect.
-    pub async fn claim(
+    async fn claim(
         &self,
         id: CallId,
         owner: &BridgeId,
@@ -177,27 +238,11 @@ impl CallStore {
         match settle(result.map(|output| output.attributes))? {
             Settled::Written(Some(item)) => Ok(Claim::Claimed(Box::new(decode(&item)?))),
             Settled::Written(None) | Settled::Refused(None) => Ok(Claim::Missing),
-            Settled::Refused(Some(item)) => {
-                let call = Box::new(decode(&item)?);
-                let ours = call.claim == Some(claim) && call.status == CallStatus::Dialing;
-                let pending = call.status == CallStatus::Pending && call.owner.is_none();
-                Ok(if ours {
-                    Claim::Claimed(call)
-                } else if pending {
-                    Claim::Expired
-                } else {
-                    Claim::Taken(call)
-                })
-            }
+            Settled::Refused(Some(item)) => Ok(Claim::refused(decode(&item)?, claim)),
         }
     }
 
-    /// Writes a claimed call back. Refused if the record is another's, and harmless if
-    /// it is as new already: writes may be repeated and may come late.
-    ///
-    /// # Errors
-    /// If the table cannot be written; the change may have been recorded.
-    pub async fn save(&self, call: &Call) -> Result<Saved, StoreError> {
+    async fn save(&self, call: &Call) -> Result<Saved, StoreError> {
         let Some(claim) = call.claim else {
             return Ok(Saved::Lost);
         };
@@ -218,21 +263,11 @@ impl CallStore {
         match settle(result.map(|output| output.attributes))? {
             Settled::Written(_) => Ok(Saved::Yes),
             Settled::Refused(None) => Ok(Saved::Lost),
-            Settled::Refused(Some(item)) => {
-                let stored = decode(&item)?;
-                let same = stored.claim == call.claim
-                    && stored.sequence >= call.sequence
-                    && (!call.status.is_terminal() || stored.status == call.status);
-                Ok(if same { Saved::Yes } else { Saved::Lost })
-            }
+            Settled::Refused(Some(item)) => Ok(Saved::refused(&decode(&item)?, call)),
         }
     }
 
-    /// Marks a call failed that is pending and nobody's, so that no bridge will dial it.
-    ///
-    /// # Errors
-    /// If the table cannot be written; the change may have been recorded.
-    pub async fn fail_pending(
+    async fn fail_pending(
         &self,
         pending: &Call,
         reason: FailureReason,
@@ -242,11 +277,7 @@ impl CallStore {
             .await
     }
 
-    /// Marks a call canceled that is pending and nobody's, so that no bridge will dial it.
-    ///
-    /// # Errors
-    /// If the table cannot be written; the change may have been recorded.
-    pub async fn cancel_pending(
+    async fn cancel_pending(
         &self,
         pending: &Call,
         now: Timestamp,
@@ -255,52 +286,7 @@ impl CallStore {
         self.end_pending(pending, &hangup, now).await
     }
 
-    async fn end_pending(
-        &self,
-        pending: &Call,
-        event: &CallEvent,
-        now: Timestamp,
-    ) -> Result<PendingEnd, StoreError> {
-        let Some((ended, _)) = pending.next(event, When::ours(now)) else {
-            return Ok(PendingEnd::NotPending(Box::new(pending.clone())));
-        };
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key(
-                tables::CALLS_KEY,
-                AttributeValue::S(pending.request.id.to_string()),
-            )
-            .condition_expression("#status = :pending AND attribute_not_exists(#owner)")
-            .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":pending", text(CallStatus::Pending.as_str()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let result = set_progress(update, &ended).send().await;
-        match settle(result.map(|output| output.attributes))? {
-            Settled::Written(_) => Ok(PendingEnd::Ended),
-            Settled::Refused(None) => Ok(PendingEnd::Missing),
-            Settled::Refused(Some(item)) => {
-                let stored = decode(&item)?;
-                // Our own write, repeated after its answer was lost.
-                let ours = (stored.status, stored.ended_at) == (ended.status, ended.ended_at);
-                Ok(if ours {
-                    PendingEnd::Ended
-                } else {
-                    PendingEnd::NotPending(Box::new(stored))
-                })
-            }
-        }
-    }
-
-    /// The first calls of `holder` ([`tables::PENDING`] or [`tables::held_by`]) in the order in which
-    /// something is due: when, and which. At most `most` of them, and only those due before `due_before`.
-    ///
-    /// The index lags a little behind the table, so each has to be read before anything is done.
-    ///
-    /// # Errors
-    /// If the table cannot be read, or an entry is malformed.
-    pub async fn held(
+    async fn held(
         &self,
         holder: &str,
         due_before: Timestamp,

@@ -1,9 +1,11 @@
 //! The control queues: from the function that hangs up to the bridge that owns the call.
 
+use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use domain::{BridgeId, ControlMessage};
 
 use crate::StoreError;
+use crate::ports::Control;
 
 /// The control queues of all bridges.
 #[derive(Clone, Debug)]
@@ -18,12 +20,11 @@ impl ControlQueues {
     pub fn new(client: Client, url_prefix: String) -> Self {
         Self { client, url_prefix }
     }
+}
 
-    /// Sends a message to a bridge.
-    ///
-    /// # Errors
-    /// If SQS does not take it, or gives no answer; then it may have been sent.
-    pub async fn send(&self, bridge: &BridgeId, message: ControlMessage) -> Result<(), StoreError> {
+#[async_trait]
+impl Control for ControlQueues {
+    async fn send(&self, bridge: &BridgeId, message: ControlMessage) -> Result<(), StoreError> {
         let body = message
             .encode()
             .map_err(StoreError::unavailable("SendMessage"))?;

@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use domain::{BridgeId, Timestamp};
 
 use crate::call_item::Item;
+use crate::ports::SignsOfLife;
 use crate::{StoreError, tables};
 
 /// How often a bridge writes one.
@@ -59,14 +61,6 @@ impl Heartbeats {
         Self { client, table }
     }
 
-    /// Makes a bridge known. Once at its start is enough.
-    ///
-    /// # Errors
-    /// If the table cannot be written.
-    pub async fn announce(&self, bridge: &BridgeId) -> Result<(), StoreError> {
-        self.change_bridges("ADD ids :ids", bridge).await
-    }
-
     /// Forgets a bridge that is not coming back.
     ///
     /// # Errors
@@ -87,12 +81,15 @@ impl Heartbeats {
             .map_err(StoreError::unavailable("UpdateItem"))?;
         Ok(())
     }
+}
 
-    /// Writes a heartbeat.
-    ///
-    /// # Errors
-    /// If the table cannot be written.
-    pub async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+#[async_trait]
+impl SignsOfLife for Heartbeats {
+    async fn announce(&self, bridge: &BridgeId) -> Result<(), StoreError> {
+        self.change_bridges("ADD ids :ids", bridge).await
+    }
+
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
         let mut metrics = heartbeat.metrics.as_str();
         if metrics.len() > MAX_METRICS {
             metrics = "";
@@ -115,11 +112,7 @@ impl Heartbeats {
         Ok(())
     }
 
-    /// The last heartbeat of every bridge, by name.
-    ///
-    /// # Errors
-    /// If the table cannot be read.
-    pub async fn read(&self) -> Result<Vec<Heartbeat>, StoreError> {
+    async fn read(&self) -> Result<Vec<Heartbeat>, StoreError> {
         let output = self
             .client
             .get_item()

@@ -12,6 +12,7 @@ pub mod error;
 pub mod heartbeats;
 pub mod listing;
 pub mod password;
+pub mod ports;
 pub mod queue;
 pub mod rate_limit;
 pub mod secret;
@@ -21,6 +22,7 @@ pub mod telemetry;
 pub mod users;
 
 pub use calls::CallStore;
+pub use clock::Clock;
 pub use control::ControlQueues;
 pub use dead_letters::DeadLetters;
 pub use error::StoreError;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::types::{
@@ -10,6 +11,7 @@ use aws_sdk_sqs::types::{
 use domain::QueueMessage;
 
 use crate::StoreError;
+use crate::ports::Queue;
 
 /// Most messages that SQS gives or deletes at once.
 pub const MAX_BATCH: usize = 10;
@@ -18,7 +20,7 @@ pub const MAX_WAIT: Duration = Duration::from_secs(20);
 
 /// What names a delivery when it is deleted or given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt(String);
+pub struct Receipt(pub String);
 
 /// How full the queue is, about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,11 +56,35 @@ impl CallQueue {
         Self { client, url }
     }
 
-    /// Sends a message.
+    /// About how many messages wait, and how many are being worked on.
     ///
     /// # Errors
-    /// If SQS does not take it, or gives no answer; then it may have been sent.
-    pub async fn send(&self, message: &QueueMessage) -> Result<(), StoreError> {
+    /// If SQS does not answer.
+    pub async fn depth(&self) -> Result<Depth, StoreError> {
+        let output = self
+            .client
+            .get_queue_attributes()
+            .queue_url(&self.url)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessages)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
+            .send()
+            .await
+            .map_err(StoreError::unavailable("GetQueueAttributes"))?;
+        let number = |name| {
+            let text = output.attributes.as_ref()?.get(&name)?;
+            text.parse().ok()
+        };
+        Ok(Depth {
+            waiting: number(QueueAttributeName::ApproximateNumberOfMessages).unwrap_or(0),
+            in_flight: number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
+                .unwrap_or(0),
+        })
+    }
+}
+
+#[async_trait]
+impl Queue for CallQueue {
+    async fn send(&self, message: &QueueMessage) -> Result<(), StoreError> {
         let body = message
             .encode()
             .map_err(StoreError::unavailable("SendMessage"))?;
@@ -72,12 +98,7 @@ impl CallQueue {
         Ok(())
     }
 
-    /// Receives up to `most` messages, waiting up to `wait` for the first; none of
-    /// them is delivered again for `invisible`.
-    ///
-    /// # Errors
-    /// If SQS gives no answer; messages may have been taken and come back after `invisible`.
-    pub async fn receive(
+    async fn receive(
         &self,
         most: usize,
         wait: Duration,
@@ -120,11 +141,7 @@ impl CallQueue {
             .collect())
     }
 
-    /// Deletes up to [`MAX_BATCH`] messages at once; says which could not be.
-    ///
-    /// # Errors
-    /// If SQS gives no answer; some may have been deleted. Deleting again does no harm.
-    pub async fn delete(&self, receipts: &[Receipt]) -> Result<Vec<Receipt>, StoreError> {
+    async fn delete(&self, receipts: &[Receipt]) -> Result<Vec<Receipt>, StoreError> {
         let entries = receipts
             .iter()
             .enumerate()
@@ -150,36 +167,7 @@ impl CallQueue {
             .collect())
     }
 
-    /// About how many messages wait, and how many are being worked on.
-    ///
-    /// # Errors
-    /// If SQS does not answer.
-    pub async fn depth(&self) -> Result<Depth, StoreError> {
-        let output = self
-            .client
-            .get_queue_attributes()
-            .queue_url(&self.url)
-            .attribute_names(QueueAttributeName::ApproximateNumberOfMessages)
-            .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
-            .send()
-            .await
-            .map_err(StoreError::unavailable("GetQueueAttributes"))?;
-        let number = |name| {
-            let text = output.attributes.as_ref()?.get(&name)?;
-            text.parse().ok()
-        };
-        Ok(Depth {
-            waiting: number(QueueAttributeName::ApproximateNumberOfMessages).unwrap_or(0),
-            in_flight: number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
-                .unwrap_or(0),
-        })
-    }
-
-    /// Gives a message back: it is delivered again after `delay`.
-    ///
-    /// # Errors
-    /// If SQS does not answer; then the message comes back when its time is up.
-    pub async fn give_back(&self, receipt: &Receipt, delay: Duration) -> Result<(), StoreError> {
+    async fn give_back(&self, receipt: &Receipt, delay: Duration) -> Result<(), StoreError> {
         self.client
             .change_message_visibility()
             .queue_url(&self.url)

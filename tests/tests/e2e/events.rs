@@ -81,10 +81,10 @@ async fn cut_socket(_: Arc<Pbx>) {
     let Pbx::Simulator { simulator, .. } = &*pbx else {
         unreachable!()
     };
-    let mut up = world.bridge().readiness();
+    let up = world.bridge().readiness();
     simulator.drop_sockets();
-    up.wait_for(|up| !*up).await.unwrap();
-    up.wait_for(|up| *up).await.unwrap();
+    up.wait_for(false).await;
+    up.wait_for(true).await;
     let id = api.place(&number("486"), json!({})).await;
     assert_eq!(api.wait_until_over(&id).await["status"], "busy");
 }

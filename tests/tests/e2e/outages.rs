@@ -136,7 +136,10 @@ async fn one_of_two(pbx: Arc<Pbx>) {
     }
     let sweeper = Sweeper {
         calls: world.calls(),
-        heartbeats: Heartbeats::new(world.clients.dynamodb.clone(), STATE_TABLE.to_owned()),
+        heartbeats: Arc::new(Heartbeats::new(
+            world.clients.dynamodb.clone(),
+            STATE_TABLE.to_owned(),
+        )),
     };
     let later = clock::now().plus(Duration::from_hours(3));
     let swept = sweeper.sweep(later).await.unwrap();

@@ -159,7 +159,7 @@ async fn bridge_behind(world: &World, ari: Option<&Proxy>, store: Option<&Proxy>
         |proxy| format!("http://{}", proxy.address),
     );
     let clients = Clients::local(Patience::BRIDGE, &dynamodb, world.embedded.sqs_url()).await;
-    let mut bridge = Bridge::start(settings, &clients).unwrap();
+    let bridge = Bridge::start(settings, &clients).unwrap();
     bridge.wait_until_up().await;
     bridge
 }

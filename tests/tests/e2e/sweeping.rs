@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::calls::Claim;
+use cloud::ports::SignsOfLife;
 use cloud::{Heartbeat, Heartbeats, clock};
 use domain::Timestamp;
 use e2e::program::Program;
@@ -35,8 +36,9 @@ fn sweeper(world: &World) -> Sweeper {
     }
 }
 
-fn heartbeats(world: &World) -> Heartbeats {
-    Heartbeats::new(world.clients.dynamodb.clone(), STATE_TABLE.to_owned())
+fn heartbeats(world: &World) -> Arc<dyn SignsOfLife> {
+    let table = STATE_TABLE.to_owned();
+    Arc::new(Heartbeats::new(world.clients.dynamodb.clone(), table))
 }
 
 async fn expired(pbx: Arc<Pbx>) {

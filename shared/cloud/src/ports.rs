@@ -1,0 +1,152 @@
+//! What the rest asks of the tables and the queues. In production these are `DynamoDB` and SQS; the simulation
+//! puts models in their place that lose, delay and repeat what they are asked.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use domain::{
+    BridgeId, Call, CallId, ClaimId, ControlMessage, FailureReason, QueueMessage, Timestamp,
+};
+
+use crate::calls::{Claim, Creation, PendingEnd, Saved};
+use crate::queue::{Delivery, Receipt};
+use crate::{Heartbeat, StoreError};
+
+/// The table of calls, as far as a call on its way needs it.
+#[async_trait]
+pub trait Calls: Send + Sync {
+    /// Records a new call, to be forgotten after `expires_at`.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the call may have been recorded.
+    async fn create(&self, call: &Call, expires_at: Timestamp) -> Result<Creation, StoreError>;
+
+    /// Reads a call, as it was written last.
+    ///
+    /// # Errors
+    /// If the table cannot be read, or the item is malformed.
+    async fn get(&self, id: CallId) -> Result<Option<Call>, StoreError>;
+
+    /// Takes a pending call that is nobody's: one conditional write decides between all
+    /// bridges and all deliveries of its message. Repeated after a lost answer, the same
+    /// `claim` finds that it has the call.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the claim may have taken effect.
+    async fn claim(
+        &self,
+        id: CallId,
+        owner: &BridgeId,
+        claim: ClaimId,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) -> Result<Claim, StoreError>;
+
+    /// Writes a claimed call back. Refused if the record is another's, and harmless if
+    /// it is as new already: writes may be repeated and may come late.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the change may have been recorded.
+    async fn save(&self, call: &Call) -> Result<Saved, StoreError>;
+
+    /// Marks a call failed that is pending and nobody's, so that no bridge will dial it.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the change may have been recorded.
+    async fn fail_pending(
+        &self,
+        pending: &Call,
+        reason: FailureReason,
+        now: Timestamp,
+    ) -> Result<PendingEnd, StoreError>;
+
+    /// Marks a call canceled that is pending and nobody's, so that no bridge will dial it.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the change may have been recorded.
+    async fn cancel_pending(
+        &self,
+        pending: &Call,
+        now: Timestamp,
+    ) -> Result<PendingEnd, StoreError>;
+
+    /// The first calls of `holder` ([`crate::tables::PENDING`] or [`crate::tables::held_by`]) in the order in
+    /// which something is due: when, and which. At most `most` of them, and only those due before `due_before`.
+    ///
+    /// The index lags a little behind the table, so each has to be read before anything is done.
+    ///
+    /// # Errors
+    /// If the table cannot be read, or an entry is malformed.
+    async fn held(
+        &self,
+        holder: &str,
+        due_before: Timestamp,
+        most: usize,
+    ) -> Result<Vec<(Timestamp, CallId)>, StoreError>;
+}
+
+/// A queue: from the functions, which send, to the bridges, which receive.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// If SQS does not take it, or gives no answer; then it may have been sent.
+    async fn send(&self, message: &QueueMessage) -> Result<(), StoreError>;
+
+    /// Receives up to `most` messages, waiting up to `wait` for the first; none of
+    /// them is delivered again for `invisible`.
+    ///
+    /// # Errors
+    /// If SQS gives no answer; messages may have been taken and come back after `invisible`.
+    async fn receive(
+        &self,
+        most: usize,
+        wait: Duration,
+        invisible: Duration,
+    ) -> Result<Vec<Delivery>, StoreError>;
+
+    /// Deletes up to [`crate::queue::MAX_BATCH`] messages at once; says which could not be.
+    ///
+    /// # Errors
+    /// If SQS gives no answer; some may have been deleted. Deleting again does no harm.
+    async fn delete(&self, receipts: &[Receipt]) -> Result<Vec<Receipt>, StoreError>;
+
+    /// Gives a message back: it is delivered again after `delay`.
+    ///
+    /// # Errors
+    /// If SQS does not answer; then the message comes back when its time is up.
+    async fn give_back(&self, receipt: &Receipt, delay: Duration) -> Result<(), StoreError>;
+}
+
+/// The control queues of all bridges.
+#[async_trait]
+pub trait Control: Send + Sync {
+    /// Sends a message to a bridge.
+    ///
+    /// # Errors
+    /// If SQS does not take it, or gives no answer; then it may have been sent.
+    async fn send(&self, bridge: &BridgeId, message: ControlMessage) -> Result<(), StoreError>;
+}
+
+/// The bridges' signs of life.
+#[async_trait]
+pub trait SignsOfLife: Send + Sync {
+    /// Makes a bridge known. Once at its start is enough.
+    ///
+    /// # Errors
+    /// If the table cannot be written.
+    async fn announce(&self, bridge: &BridgeId) -> Result<(), StoreError>;
+
+    /// Writes a heartbeat.
+    ///
+    /// # Errors
+    /// If the table cannot be written.
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError>;
+
+    /// The last heartbeat of every bridge, by name.
+    ///
+    /// # Errors
+    /// If the table cannot be read.
+    async fn read(&self) -> Result<Vec<Heartbeat>, StoreError>;
+}
