@@ -1,0 +1,473 @@
+//! The world as the production code asks it: each trait of the tables, the queues and Asterisk, over a process.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bridge::Outside;
+use bridge::ari::event::Incoming;
+use bridge::ari::{AriError, Asterisk, ChannelReply, EventStream, SocketLost};
+use cloud::calls::{Claim, Creation, PendingEnd, Saved};
+use cloud::ports::{Calls, Control, Queue, SignsOfLife};
+use cloud::queue::{Delivery, Receipt};
+use cloud::{Heartbeat, StoreError};
+use domain::origination::{ChannelOwner, CreateReply, DialReply};
+use domain::reconciliation::ChannelSeen;
+use domain::{
+    BridgeId, Call, CallEvent, CallId, CallRequest, ClaimId, ControlMessage, DialplanTarget,
+    FailureReason, HangupOrigin, Media, QueueMessage, Timestamp,
+};
+use tokio::time::Instant;
+
+use crate::plan::Service;
+use crate::process::{NoAnswer, Process};
+use crate::switch::{self, Socket, millis};
+use crate::world::{State, World, name};
+
+/// The tables, over a process.
+pub struct Store(pub Arc<Process>);
+
+/// The queue of calls, or a control queue, over a process.
+pub struct Messages {
+    /// Who asks.
+    pub process: Arc<Process>,
+    /// Whose control queue it is, if it is one.
+    pub control: Option<String>,
+}
+
+/// An Asterisk, over a process.
+pub struct Ari {
+    /// Who asks.
+    pub process: Arc<Process>,
+    /// Which Asterisk.
+    pub host: usize,
+}
+
+/// What a bridge works with.
+#[must_use]
+pub fn of_bridge(process: &Arc<Process>, bridge: usize) -> Outside {
+    let store = Arc::new(Store(Arc::clone(process)));
+    let messages = |control| {
+        let process = Arc::clone(process);
+        Arc::new(Messages { process, control })
+    };
+    Outside {
+        ari: Arc::new(Ari {
+            process: Arc::clone(process),
+            host: bridge,
+        }),
+        calls: Arc::clone(&store) as Arc<dyn Calls>,
+        heartbeats: store,
+        queue: messages(None),
+        control: Some(messages(Some(name(bridge)))),
+        clock: process.clock(),
+    }
+}
+
+fn store_error(operation: &'static str) -> impl FnOnce(NoAnswer) -> StoreError {
+    move |_| StoreError::Unavailable {
+        operation,
+        source: "no answer".into(),
+    }
+}
+
+impl Store {
+    async fn ask<T: Send + 'static>(
+        &self,
+        about: Option<CallId>,
+        request: impl Fn(&Arc<World>, &mut State) -> T + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        let answer = self.0.ask(Service::Store, about, request).await;
+        answer.map_err(store_error("a request"))
+    }
+
+    /// A write: what it changes is noted, and seen in the index a little later.
+    async fn write<T: Send + 'static>(
+        &self,
+        id: CallId,
+        request: impl Fn(&mut State) -> T + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        let write = move |world: &Arc<World>, state: &mut State| {
+            let before = state.table.get(id).cloned();
+            let answer = request(state);
+            if let Some(after) = state.table.get(id)
+                && before.as_ref() != Some(after)
+            {
+                state.witness.record_changed(before.as_ref(), after);
+                state.table.lag(id, world.now().plus(millis(0..1_500)));
+            }
+            answer
+        };
+        self.ask(Some(id), write).await
+    }
+}
+
+#[async_trait]
+impl Calls for Store {
+    async fn create(&self, call: &Call, _: Timestamp) -> Result<Creation, StoreError> {
+        let call = call.clone();
+        self.write(call.request.id, move |state| state.table.create(&call))
+            .await
+    }
+
+    async fn get(&self, id: CallId) -> Result<Option<Call>, StoreError> {
+        self.ask(Some(id), move |_, state| state.table.get(id).cloned())
+            .await
+    }
+
+    async fn claim(
+        &self,
+        id: CallId,
+        owner: &BridgeId,
+        claim: ClaimId,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) -> Result<Claim, StoreError> {
+        let owner = owner.clone();
+        let request = move |state: &mut State| state.table.claim(id, &owner, claim, deadline, now);
+        self.write(id, request).await
+    }
+
+    async fn save(&self, call: &Call) -> Result<Saved, StoreError> {
+        let call = call.clone();
+        self.write(call.request.id, move |state| state.table.save(&call))
+            .await
+    }
+
+    async fn fail_pending(
+        &self,
+        pending: &Call,
+        reason: FailureReason,
+        now: Timestamp,
+    ) -> Result<PendingEnd, StoreError> {
+        let (id, pending) = (pending.request.id, pending.clone());
+        let event = CallEvent::Failed(reason);
+        let request = move |state: &mut State| state.table.end_pending(&pending, &event, now);
+        self.write(id, request).await
+    }
+
+    async fn cancel_pending(
+        &self,
+        pending: &Call,
+        now: Timestamp,
+    ) -> Result<PendingEnd, StoreError> {
+        let id = pending.request.id;
+        let pending = pending.clone();
+        let event = CallEvent::HangupRequested(HangupOrigin::Client);
+        let request = move |state: &mut State| state.table.end_pending(&pending, &event, now);
+        self.write(id, request).await
+    }
+
+    async fn held(
+        &self,
+        holder: &str,
+        due_before: Timestamp,
+        most: usize,
+    ) -> Result<Vec<(Timestamp, CallId)>, StoreError> {
+        let holder = holder.to_owned();
+        let request = move |world: &Arc<World>, state: &mut State| {
+            state.table.held(&holder, due_before, most, world.now())
+        };
+        self.ask(None, request).await
+    }
+}
+
+#[async_trait]
+impl SignsOfLife for Store {
+    async fn announce(&self, bridge: &BridgeId) -> Result<(), StoreError> {
+        let bridge = bridge.clone();
+        self.ask(None, move |_, state| state.signs.announce(&bridge))
+            .await
+    }
+
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+        let heartbeat = heartbeat.clone();
+        self.ask(None, move |_, state| state.signs.beat(heartbeat.clone()))
+            .await
+    }
+
+    async fn read(&self) -> Result<Vec<Heartbeat>, StoreError> {
+        self.ask(None, |_, state| state.signs.read()).await
+    }
+}
+
+impl Messages {
+    async fn ask<T: Send + 'static>(
+        &self,
+        about: Option<CallId>,
+        request: impl Fn(&Arc<World>, &mut State) -> T + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        let answer = self.process.ask(Service::Queue, about, request).await;
+        answer.map_err(store_error("a request"))
+    }
+}
+
+/// The queue of calls, or a bridge's control queue.
+fn queue<'a>(state: &'a mut State, control: Option<&String>) -> &'a mut crate::queue::Queue {
+    match control {
+        Some(bridge) => state.control.entry(bridge.clone()).or_default(),
+        None => &mut state.queue,
+    }
+}
+
+#[async_trait]
+impl Queue for Messages {
+    async fn send(&self, message: &QueueMessage) -> Result<(), StoreError> {
+        let QueueMessage::Dial(call) = message;
+        let id = call.id;
+        let body = message.encode().unwrap_or_default();
+        let request = move |world: &Arc<World>, state: &mut State| {
+            state.witness.note("queued", Some(id));
+            state.queue.send(body.clone(), Instant::now());
+            world.queued.notify_waiters();
+        };
+        self.ask(Some(id), request).await
+    }
+
+    async fn receive(
+        &self,
+        most: usize,
+        wait: Duration,
+        invisible: Duration,
+    ) -> Result<Vec<Delivery>, StoreError> {
+        let until = Instant::now() + wait;
+        loop {
+            let control = self.control.clone();
+            let request = move |_: &Arc<World>, state: &mut State| {
+                queue(state, control.as_ref()).receive(most, invisible, Instant::now())
+            };
+            // A long poll is one request; until there is something it costs nothing.
+            let world = Arc::clone(&self.process.world);
+            let queued = world.queued.notified();
+            let next_at = queue(&mut world.lock(), self.control.as_ref()).next_at();
+            if next_at.is_some_and(|at| at <= Instant::now()) {
+                return self.ask(None, request).await;
+            }
+            if Instant::now() >= until {
+                return self.ask(None, |_, _| Vec::new()).await;
+            }
+            let next_at = next_at.map_or(until, |at| at.min(until));
+            tokio::select! {
+                biased;
+                () = queued => {}
+                () = tokio::time::sleep_until(next_at) => {}
+            }
+        }
+    }
+
+    async fn delete(&self, receipts: &[Receipt]) -> Result<Vec<Receipt>, StoreError> {
+        let (receipts, control) = (receipts.to_vec(), self.control.clone());
+        let request = move |_: &Arc<World>, state: &mut State| {
+            for receipt in &receipts {
+                let deleted = queue(state, control.as_ref()).delete(receipt);
+                if control.is_none()
+                    && let Some(body) = deleted
+                {
+                    deleted_rightly(state, &body);
+                }
+            }
+            Vec::new()
+        };
+        self.ask(None, request).await
+    }
+
+    async fn give_back(&self, receipt: &Receipt, delay: Duration) -> Result<(), StoreError> {
+        let (receipt, control) = (receipt.clone(), self.control.clone());
+        let request = move |world: &Arc<World>, state: &mut State| {
+            // SQS counts in whole seconds.
+            let delay = Duration::from_secs(delay.as_secs());
+            queue(state, control.as_ref()).give_back(&receipt, Instant::now() + delay);
+            world.queued.notify_waiters();
+        };
+        self.ask(None, request).await
+    }
+}
+
+/// A message may go when its call is claimed, or over.
+fn deleted_rightly(state: &mut State, body: &str) {
+    let Ok(QueueMessage::Dial(call)) = QueueMessage::decode(body) else {
+        return;
+    };
+    let id = call.id;
+    state.witness.note("message deleted", Some(id));
+    let done = state
+        .table
+        .get(id)
+        .is_none_or(|call| call.owner.is_some() || call.status.is_terminal());
+    if !done {
+        state
+            .witness
+            .violation(id, "its message was deleted while it was pending");
+    }
+}
+
+#[async_trait]
+impl Control for Messages {
+    async fn send(&self, bridge: &BridgeId, message: ControlMessage) -> Result<(), StoreError> {
+        let body = message.encode().unwrap_or_default();
+        let ControlMessage::HangUp(id) = message;
+        let bridge = bridge.to_string();
+        let request = move |world: &Arc<World>, state: &mut State| {
+            state.witness.note("hangup queued", Some(id));
+            queue(state, Some(&bridge)).send(body.clone(), Instant::now());
+            world.queued.notify_waiters();
+        };
+        self.ask(Some(id), request).await
+    }
+}
+
+impl Ari {
+    async fn ask<T: Send + 'static>(
+        &self,
+        request_name: &'static str,
+        about: Option<CallId>,
+        request: impl Fn(&Arc<World>, &mut State, usize) -> T + Send + Sync + 'static,
+    ) -> Result<T, AriError> {
+        let host = self.host;
+        let request = move |world: &Arc<World>, state: &mut State| request(world, state, host);
+        let answer = self.process.ask(Service::Ari, about, request).await;
+        answer.map_err(|NoAnswer { sent }| AriError::NoAnswer {
+            request: request_name,
+            sent,
+            source: "no answer".into(),
+        })
+    }
+
+    fn app(&self) -> String {
+        name(self.host)
+    }
+}
+
+#[async_trait]
+impl Asterisk for Ari {
+    async fn connect(&self) -> Result<Box<dyn EventStream>, SocketLost> {
+        let app = self.app();
+        let request = move |_: &Arc<World>, state: &mut State, host: usize| {
+            state.switches[host].connect(&app)
+        };
+        // Whether a socket whose handshake was not answered is open cannot be told: it is not read.
+        match self.ask("connect", None, request).await {
+            Ok(socket) => Ok(Box::new(Stream {
+                process: Arc::clone(&self.process),
+                socket,
+            })),
+            Err(error) => Err(SocketLost::Failed(error.into())),
+        }
+    }
+
+    async fn filter_events(&self) -> Result<(), AriError> {
+        self.ask("filter", None, |_, _, _| ()).await
+    }
+
+    async fn create_channel(&self, call: &CallRequest) -> CreateReply {
+        let (id, app) = (call.id, self.app());
+        let request = move |world: &Arc<World>, state: &mut State, host| {
+            switch::create(world, state, host, id, &app)
+        };
+        let reply = self.ask("create", Some(id), request).await;
+        reply.unwrap_or(CreateReply::Unavailable)
+    }
+
+    async fn dial(&self, id: CallId, ring_for: Duration) -> DialReply {
+        let request = move |world: &Arc<World>, state: &mut State, host| {
+            switch::dial(world, state, host, id, ring_for)
+        };
+        match self.ask("dial", Some(id), request).await {
+            Ok(reply) => reply,
+            Err(AriError::NoAnswer { sent: false, .. }) => DialReply::NotSent,
+            Err(_) => DialReply::Lost,
+        }
+    }
+
+    async fn continue_channel(
+        &self,
+        id: CallId,
+        _: &DialplanTarget,
+    ) -> Result<ChannelReply, AriError> {
+        self.ask("continue", Some(id), move |world, state, host| {
+            switch::go_on(world, state, host, id)
+        })
+        .await
+    }
+
+    async fn play(&self, id: CallId, _: &Media) -> Result<ChannelReply, AriError> {
+        self.ask("play", Some(id), move |world, state, host| {
+            switch::play(world, state, host, id)
+        })
+        .await
+    }
+
+    async fn is_playing(&self, id: CallId) -> Result<bool, AriError> {
+        self.ask("playback", Some(id), move |_, state, host| {
+            state.switches[host].is_playing(id)
+        })
+        .await
+    }
+
+    async fn hang_up(&self, id: CallId) -> Result<ChannelReply, AriError> {
+        self.ask("hangup", Some(id), move |world, state, host| {
+            switch::hang_up(world, state, host, id)
+        })
+        .await
+    }
+
+    async fn channel_owner(&self, id: CallId) -> Result<ChannelOwner, AriError> {
+        let app = self.app();
+        self.ask("channel", Some(id), move |_, state, host| {
+            state.switches[host].owner(id, &app)
+        })
+        .await
+    }
+
+    async fn channel_seen(&self, id: CallId) -> Result<ChannelSeen, AriError> {
+        self.ask("channel", Some(id), move |_, state, host| {
+            state.switches[host].seen(id)
+        })
+        .await
+    }
+
+    async fn our_channels(&self) -> Result<Vec<CallId>, AriError> {
+        let app = self.app();
+        self.ask("channels", None, move |_, state, host| {
+            state.switches[host].of(&app)
+        })
+        .await
+    }
+
+    async fn started_at(&self) -> Result<Option<Timestamp>, AriError> {
+        self.ask("info", None, |_, state, host| {
+            Some(state.switches[host].started_at)
+        })
+        .await
+    }
+
+    async fn ping(&self) -> Result<(), AriError> {
+        self.ask("ping", None, |_, _, _| ()).await
+    }
+}
+
+struct Stream {
+    process: Arc<Process>,
+    socket: Socket,
+}
+
+#[async_trait]
+impl EventStream for Stream {
+    async fn next(&mut self) -> Result<Incoming, SocketLost> {
+        let incoming = self.socket.events.recv().await;
+        // Events take a while too; the order of one socket stays.
+        tokio::time::sleep(millis(0..4)).await;
+        if let Some(incoming) = incoming {
+            // The dead do not read; nor do they answer.
+            self.process.step().await;
+            return Ok(incoming);
+        }
+        if self.socket.silent.load(Ordering::Relaxed) {
+            let noticed_after = Duration::from_secs(30);
+            tokio::time::sleep(noticed_after).await;
+            return Err(SocketLost::Silent(noticed_after));
+        }
+        Err(SocketLost::Closed)
+    }
+}

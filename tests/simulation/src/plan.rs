@@ -1,0 +1,269 @@
+//! What a seed decides: who is called and how each callee behaves, and what goes wrong.
+
+use std::time::Duration;
+
+use domain::CallId;
+use uuid::Uuid;
+
+/// How a run is laid out.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The calls.
+    pub calls: Vec<PlannedCall>,
+    /// Bridges, each on an Asterisk of its own.
+    pub bridges: usize,
+    /// How likely a request or its answer is lost, in a thousand.
+    pub lossy: u32,
+    /// How likely a message is delivered twice: once in so many; never if 0.
+    pub duplicates: u32,
+    /// What goes wrong, and when.
+    pub faults: Vec<(Duration, Fault)>,
+    /// From here on nothing goes wrong any more.
+    pub healed_after: Duration,
+}
+
+/// A call to be placed.
+#[derive(Clone, Debug)]
+pub struct PlannedCall {
+    /// Its id.
+    pub id: CallId,
+    /// When its client asks for it.
+    pub at: Duration,
+    /// How its callee behaves.
+    pub callee: Callee,
+    /// How long it may ring.
+    pub dial_timeout: Duration,
+    /// How long it may wait in the queue.
+    pub queue_timeout: Duration,
+    /// Whether its client repeats its request when it is not answered.
+    pub repeats: bool,
+    /// After how long its client asks for its end.
+    pub ends_after: Option<Duration>,
+    /// Whether it is played to instead of going on in the dialplan.
+    pub plays: bool,
+}
+
+/// How a callee behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Callee {
+    /// It rings, is answered, and goes on for a while.
+    Answers {
+        /// How long it rings.
+        after: Duration,
+        /// How long the IVR takes.
+        lasts: Duration,
+    },
+    /// It is answered at once, and the callee hangs up.
+    AnswersBriefly {
+        /// How long it lasts.
+        lasts: Duration,
+    },
+    /// Early media, then it is answered.
+    EarlyMedia {
+        /// How long the early media last.
+        after: Duration,
+        /// How long the IVR takes.
+        lasts: Duration,
+    },
+    /// It rings, and is busy.
+    Busy {
+        /// How long it rings.
+        after: Duration,
+    },
+    /// It rings, and is declined.
+    Declines {
+        /// How long it rings.
+        after: Duration,
+    },
+    /// There is no such number.
+    Unallocated,
+    /// It rings until it is given up.
+    NeverAnswers,
+    /// Nothing is ever heard.
+    Silent,
+    /// There is no such endpoint.
+    NoEndpoint,
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A bridge is killed after so many more steps, and started again after a while, if at all.
+    Kill {
+        /// Which.
+        bridge: usize,
+        /// After how many steps.
+        after_steps: u32,
+        /// When it is started again.
+        back_after: Option<Duration>,
+    },
+    /// A bridge is told to stop, and started again.
+    Stop {
+        /// Which.
+        bridge: usize,
+        /// When it is started again.
+        back_after: Duration,
+    },
+    /// A second process with a bridge's id runs for a while.
+    Twin {
+        /// Of which.
+        bridge: usize,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// An events socket is cut, or falls silent.
+    CutSocket {
+        /// Of which bridge.
+        bridge: usize,
+        /// Nothing tells the bridge.
+        silently: bool,
+    },
+    /// An Asterisk is restarted.
+    RestartAsterisk {
+        /// Whose.
+        bridge: usize,
+        /// How long it is gone.
+        lasts: Duration,
+    },
+    /// A service does not answer anybody.
+    Outage {
+        /// Which.
+        service: Service,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// A service does not answer one bridge.
+    Partition {
+        /// Which bridge.
+        bridge: usize,
+        /// Which service.
+        service: Service,
+        /// For how long.
+        lasts: Duration,
+    },
+}
+
+/// Something that answers requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Asterisk.
+    Ari,
+    /// The tables.
+    Store,
+    /// The queues.
+    Queue,
+}
+
+/// When the last call is asked for.
+const CALLS_WITHIN: Duration = Duration::from_secs(60);
+/// When the last fault begins.
+const FAULTS_WITHIN: Duration = Duration::from_secs(90);
+
+impl Plan {
+    /// The plan of a seed, for so many calls. Draws from the thread's generator, which is to be seeded.
+    #[must_use]
+    pub fn draw(calls: usize) -> Self {
+        let bridges = fastrand::usize(1..=3);
+        let calm = fastrand::u32(..10) == 0;
+        let many = if calm { 0 } else { fastrand::usize(1..=6) };
+        let mut faults: Vec<_> = (0..many)
+            .map(|_| (up_to(FAULTS_WITHIN), Fault::draw(bridges)))
+            .collect();
+        faults.sort_by_key(|(at, _)| *at);
+        Self {
+            calls: (0..calls).map(|_| PlannedCall::draw(calm)).collect(),
+            bridges,
+            lossy: if calm || fastrand::bool() {
+                0
+            } else {
+                fastrand::u32(1..=40)
+            },
+            duplicates: if calm || fastrand::bool() {
+                0
+            } else {
+                fastrand::u32(3..=50)
+            },
+            faults,
+            healed_after: FAULTS_WITHIN + Duration::from_secs(60),
+        }
+    }
+}
+
+impl PlannedCall {
+    fn draw(calm: bool) -> Self {
+        let seconds = |range| Duration::from_secs(fastrand::u64(range));
+        let once_in = |many: u32| fastrand::u32(..many) == 0;
+        Self {
+            id: CallId::from(Uuid::from_u128(fastrand::u128(..))),
+            at: up_to(CALLS_WITHIN),
+            callee: Callee::draw(),
+            dial_timeout: seconds(8..=20),
+            queue_timeout: if !calm && once_in(8) {
+                seconds(1..=20)
+            } else {
+                Duration::from_secs(600)
+            },
+            repeats: fastrand::bool(),
+            ends_after: once_in(6).then(|| up_to(Duration::from_secs(15))),
+            plays: once_in(5),
+        }
+    }
+}
+
+impl Callee {
+    fn draw() -> Self {
+        let after = up_to(Duration::from_secs(6));
+        let lasts = Duration::from_millis(500) + up_to(Duration::from_secs(10));
+        match fastrand::u32(..20) {
+            0..=8 => Self::Answers { after, lasts },
+            9 => Self::AnswersBriefly { lasts },
+            10 | 11 => Self::EarlyMedia { after, lasts },
+            12 | 13 => Self::Busy { after },
+            14 => Self::Declines { after },
+            15 => Self::Unallocated,
+            16 | 17 => Self::NeverAnswers,
+            18 => Self::Silent,
+            _ => Self::NoEndpoint,
+        }
+    }
+}
+
+impl Fault {
+    fn draw(bridges: usize) -> Self {
+        let bridge = fastrand::usize(..bridges);
+        let service = match fastrand::u32(..3) {
+            0 => Service::Ari,
+            1 => Service::Store,
+            _ => Service::Queue,
+        };
+        let lasts = up_to(Duration::from_secs(40));
+        match fastrand::u32(..12) {
+            0..=4 => Self::Kill {
+                bridge,
+                after_steps: fastrand::u32(..200),
+                // The first bridge always comes back: somebody has to.
+                back_after: (bridge == 0 || fastrand::u32(..4) > 0).then_some(lasts),
+            },
+            5 => Self::Stop {
+                bridge,
+                back_after: lasts,
+            },
+            6 => Self::Twin { bridge, lasts },
+            7 => Self::CutSocket {
+                bridge,
+                silently: fastrand::bool(),
+            },
+            8 => Self::RestartAsterisk { bridge, lasts },
+            9 => Self::Outage { service, lasts },
+            _ => Self::Partition {
+                bridge,
+                service,
+                lasts,
+            },
+        }
+    }
+}
+
+fn up_to(most: Duration) -> Duration {
+    most.mul_f64(fastrand::f64())
+}

@@ -1,0 +1,433 @@
+//! One run: a seed, its plan, the programs, the faults, and what the witness says.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bridge::metrics::Metrics;
+use bridge::{Bridge, BridgeSettings};
+use cloud::settings::Reader;
+use domain::{Call, CallId, CallRequest, Media, Priority, Timestamp, Variables};
+use functions::ending::Ending;
+use functions::placing::{NotPlaced, Placing};
+use functions::sweeper::Sweeper;
+use tokio::runtime::Builder;
+use tokio::time::Instant;
+
+use crate::outside::{Messages, Store, of_bridge};
+use crate::plan::{Fault, Plan, PlannedCall};
+use crate::process::Process;
+use crate::switch;
+use crate::witness::{Told, Truth};
+use crate::world::{World, name};
+
+/// How long after everything is healed every call has to be over.
+const ALL_OVER_WITHIN: Duration = Duration::from_secs(20 * 60);
+
+/// What came of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// What must never be, and was.
+    pub violations: Vec<String>,
+    /// A number made of all that happened.
+    pub trace: u64,
+    /// Calls by their final status and reason.
+    pub endings: BTreeMap<String, usize>,
+    /// Phones that were made to ring.
+    pub invites: usize,
+    /// Programs that were killed.
+    pub kills: usize,
+}
+
+/// Runs a seed with so many calls. `verbose` writes each step to the standard error.
+///
+/// # Panics
+/// If no runtime can be made.
+#[must_use]
+#[expect(
+    clippy::expect_used,
+    reason = "there is nothing to do without a runtime"
+)]
+pub fn run(seed: u64, calls: usize, verbose: bool) -> Outcome {
+    fastrand::seed(seed);
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let plan = Plan::draw(calls);
+        let simulation = Simulation::new(&plan, verbose);
+        simulation.play(&plan).await
+    })
+}
+
+/// The programs in their world.
+struct Simulation {
+    world: Arc<World>,
+    bridges: Vec<Mutex<Option<(Arc<Process>, Bridge)>>>,
+    /// What was killed stays, or it would end itself properly.
+    killed: Mutex<Vec<Bridge>>,
+    settings: BridgeSettings,
+}
+
+impl Simulation {
+    fn new(plan: &Plan, verbose: bool) -> Arc<Self> {
+        let simulation = Arc::new(Self {
+            world: Arc::new(World::new(plan, verbose)),
+            bridges: (0..plan.bridges).map(|_| Mutex::default()).collect(),
+            killed: Mutex::default(),
+            settings: settings(),
+        });
+        for bridge in 0..plan.bridges {
+            simulation.start_bridge(bridge);
+        }
+        simulation
+    }
+
+    async fn play(self: &Arc<Self>, plan: &Plan) -> Outcome {
+        let began = Instant::now();
+        if self.world.lock().witness.verbose {
+            eprintln!("{plan:#?}");
+        }
+        for call in plan.calls.iter().cloned() {
+            tokio::spawn(Arc::clone(self).client(call));
+        }
+        tokio::spawn(Arc::clone(self).sweep());
+        for (at, fault) in &plan.faults {
+            tokio::time::sleep_until(began + *at).await;
+            self.strike(*fault);
+        }
+        tokio::time::sleep_until(began + plan.healed_after).await;
+        self.world.heal();
+        let until = Instant::now() + ALL_OVER_WITHIN;
+        while !self.is_all_over() && Instant::now() < until && self.is_well() {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        // Nothing may come after the end.
+        tokio::time::sleep(Duration::from_secs(90)).await;
+        self.judge()
+    }
+
+    fn is_well(&self) -> bool {
+        self.world.lock().witness.violations.is_empty()
+    }
+
+    fn is_all_over(&self) -> bool {
+        let state = self.world.lock();
+        state.table.calls().all(|call| call.status.is_terminal())
+            && state.queue.is_empty()
+            && state
+                .switches
+                .iter()
+                .all(|switch| switch.channels().next().is_none())
+    }
+
+    fn judge(&self) -> Outcome {
+        let state = &mut *self.world.lock();
+        let mut outcome = Outcome::default();
+        let calls: Vec<_> = state.table.calls().cloned().collect();
+        for call in &calls {
+            let reason = call.failure_reason.map_or("", |reason| reason.as_str());
+            let ending = format!("{} {reason}", call.status);
+            *outcome
+                .endings
+                .entry(ending.trim_end().to_owned())
+                .or_default() += 1;
+            let over_at = call
+                .ended_at
+                .map_or(Instant::now(), |at| self.world.instant(at));
+            state.witness.judge(call, over_at);
+        }
+        let accepted: Vec<_> = state
+            .witness
+            .truths
+            .iter()
+            .filter(|(_, truth)| truth.told == Told::Accepted)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in accepted {
+            if state.table.get(id).is_none() {
+                state
+                    .witness
+                    .violation(id, "accepted, and there is no record");
+            }
+        }
+        let left: Vec<CallId> = state.switches.iter().flat_map(|s| s.channels()).collect();
+        for id in left {
+            state.witness.violation(id, "its channel was left");
+        }
+        let rang = |truth: &Truth| usize::try_from(truth.invites).unwrap_or(usize::MAX);
+        outcome.invites = state.witness.truths.values().map(rang).sum();
+        outcome.violations.clone_from(&state.witness.violations);
+        outcome.trace = state.witness.trace;
+        outcome.kills = lock(&self.killed).len();
+        outcome
+    }
+
+    fn start_bridge(&self, bridge: usize) {
+        let started = self.new_bridge(bridge);
+        *lock(&self.bridges[bridge]) = started;
+    }
+
+    fn new_bridge(&self, bridge: usize) -> Option<(Arc<Process>, Bridge)> {
+        let mut settings = self.settings.clone();
+        settings.bridge_id = name(bridge).parse().ok()?;
+        let metrics = Arc::new(Metrics::new(&settings.bridge_id).ok()?);
+        let process = Process::start(&self.world, Some(bridge));
+        let outside = of_bridge(&process, bridge);
+        self.world
+            .lock()
+            .witness
+            .note(&format!("start {bridge}"), None);
+        let running = Bridge::start_in(settings, outside, metrics);
+        Some((process, running))
+    }
+
+    fn strike(self: &Arc<Self>, fault: Fault) {
+        self.world.lock().witness.note(&format!("{fault:?}"), None);
+        match fault {
+            Fault::Kill {
+                bridge,
+                after_steps,
+                back_after,
+            } => {
+                tokio::spawn(Arc::clone(self).kill(bridge, after_steps, back_after));
+            }
+            Fault::Stop { bridge, back_after } => {
+                tokio::spawn(Arc::clone(self).stop(bridge, back_after));
+            }
+            Fault::Twin { bridge, lasts } => {
+                tokio::spawn(Arc::clone(self).twin(bridge, lasts));
+            }
+            Fault::CutSocket { bridge, silently } => {
+                self.world.upheaval(Duration::from_secs(30));
+                let state = &mut *self.world.lock();
+                state.switches[bridge].cut(&name(bridge), silently);
+            }
+            Fault::RestartAsterisk { bridge, lasts } => {
+                self.world.upheaval(lasts);
+                switch::stop(&mut self.world.lock(), bridge);
+                let world = Arc::clone(&self.world);
+                tokio::spawn(async move {
+                    tokio::time::sleep(lasts).await;
+                    switch::start(&world, &mut world.lock(), bridge);
+                });
+            }
+            Fault::Outage { service, lasts } => {
+                self.world.upheaval(lasts);
+                let until = Instant::now() + lasts;
+                self.world.lock().blocked.push((None, service, until));
+            }
+            Fault::Partition {
+                bridge,
+                service,
+                lasts,
+            } => {
+                self.world.upheaval(lasts);
+                let until = Instant::now() + lasts;
+                let blocked = (Some(bridge), service, until);
+                self.world.lock().blocked.push(blocked);
+            }
+        }
+    }
+
+    async fn kill(self: Arc<Self>, bridge: usize, after_steps: u32, back_after: Option<Duration>) {
+        // One that is down already is left so.
+        let Some((process, running)) = lock(&self.bridges[bridge]).take() else {
+            return;
+        };
+        process.kill_after(after_steps);
+        // It goes on until then.
+        let soon = Duration::from_secs(30);
+        if tokio::time::timeout(soon, process.died()).await.is_err() {
+            process.kill();
+        }
+        self.world
+            .lock()
+            .witness
+            .note(&format!("killed {bridge}"), None);
+        lock(&self.killed).push(running);
+        match back_after {
+            Some(back_after) => {
+                self.world.upheaval(back_after);
+                tokio::time::sleep(back_after).await;
+                self.start_bridge(bridge);
+            }
+            // Its calls end by the sweeper.
+            None => self.world.upheaval(ALL_OVER_WITHIN),
+        }
+    }
+
+    async fn stop(self: Arc<Self>, bridge: usize, back_after: Duration) {
+        let Some((process, running)) = lock(&self.bridges[bridge]).take() else {
+            return;
+        };
+        let limit = self.settings.shutdown_timeout;
+        self.world.upheaval(limit + back_after);
+        running.stop().await;
+        process.kill();
+        tokio::time::sleep(back_after).await;
+        self.start_bridge(bridge);
+    }
+
+    async fn twin(self: Arc<Self>, bridge: usize, lasts: Duration) {
+        self.world.upheaval(lasts);
+        let Some((process, running)) = self.new_bridge(bridge) else {
+            return;
+        };
+        tokio::time::sleep(lasts).await;
+        process.kill();
+        lock(&self.killed).push(running);
+    }
+
+    async fn sweep(self: Arc<Self>) {
+        let mut minutes = tokio::time::interval(Duration::from_mins(1));
+        loop {
+            minutes.tick().await;
+            let process = Process::start(&self.world, None);
+            let store = Arc::new(Store(Arc::clone(&process)));
+            let sweeper = Sweeper {
+                calls: Arc::clone(&store) as Arc<_>,
+                heartbeats: store,
+            };
+            // What it could not do, the next one does.
+            let _ = sweeper.sweep(process.clock().now()).await;
+        }
+    }
+
+    /// A client: asks for a call, repeats its request if it may, and perhaps asks for the call's end.
+    async fn client(self: Arc<Self>, plan: PlannedCall) {
+        tokio::time::sleep(plan.at).await;
+        let id = plan.id;
+        let begun = Instant::now();
+        let truth = Truth {
+            plan: plan.clone(),
+            invites: 0,
+            alerted: false,
+            answered: false,
+            ended: None,
+            sent_on: 0,
+            hung_up: false,
+            end_asked: false,
+            told: Told::Nothing,
+            touched: false,
+            begun,
+        };
+        self.world.lock().witness.truths.insert(id, truth);
+        let tries = if plan.repeats { 4 } else { 1 };
+        for _ in 0..tries {
+            let told = self.ask(&plan).await;
+            if let Some(truth) = self.world.lock().witness.truth(id) {
+                truth.told = told;
+            }
+            if told == Told::Accepted {
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        if let Some(after) = plan.ends_after {
+            tokio::time::sleep_until(begun + after).await;
+            let process = Process::start(&self.world, None);
+            let clock = process.clock();
+            let ending = Ending {
+                calls: &Store(Arc::clone(&process)),
+                bridges: &Messages {
+                    process,
+                    control: None,
+                },
+                now: &|| clock.now(),
+            };
+            // Whatever the answer: the request may have had its effect.
+            if let Some(truth) = self.world.lock().witness.truth(id) {
+                truth.end_asked = true;
+            }
+            let _ = ending.end(id).await;
+        }
+    }
+
+    async fn ask(&self, plan: &PlannedCall) -> Told {
+        let process = Process::start(&self.world, None);
+        // A function can be cut off at any step as well.
+        let cut_off = self.world.lock().lossy > 0 && fastrand::u32(..50) == 0;
+        if cut_off {
+            process.kill_after(fastrand::u32(..6));
+        }
+        let clock = process.clock();
+        let Some(request) = request(plan, clock.now()) else {
+            return Told::Unknown;
+        };
+        let call = Call::new(request);
+        let placing = Placing {
+            calls: &Store(Arc::clone(&process)),
+            queue: &Messages {
+                process: Arc::clone(&process),
+                control: None,
+            },
+            now: &|| clock.now(),
+        };
+        let expires_at = call.request.dial_before.plus(Duration::from_hours(48));
+        let answer = tokio::select! {
+            biased;
+            answer = placing.place(&call, expires_at) => answer,
+            () = process.died() => Err(NotPlaced::Unknown),
+        };
+        match answer {
+            Ok(_) => Told::Accepted,
+            Err(NotPlaced::Unknown | NotPlaced::OtherRequest) => Told::Unknown,
+            Err(NotPlaced::NotRecorded | NotPlaced::NotQueued | NotPlaced::NotQueuedBefore) => {
+                Told::NobodyCalled
+            }
+        }
+    }
+}
+
+fn request(plan: &PlannedCall, now: Timestamp) -> Option<CallRequest> {
+    Some(CallRequest {
+        id: plan.id,
+        phone_number: "+15550000200".parse().ok()?,
+        endpoint: "PJSIP/15550000200@trunk".parse().ok()?,
+        target: domain::DialplanTarget {
+            context: "outbound-ivr".parse().ok()?,
+            extension: "s".parse().ok()?,
+            priority: Priority::try_from(1).ok()?,
+        },
+        media: match plan.plays {
+            true => Some(Media::new(&["sound:hello-world"]).ok()?),
+            false => None,
+        },
+        dial_timeout: plan.dial_timeout,
+        max_duration: None,
+        variables: Variables::default(),
+        caller_id: None,
+        created_at: now,
+        dial_before: now.plus(plan.queue_timeout),
+        request_id: String::new(),
+        fingerprint: plan.repeats.then(|| "the same".to_owned()),
+    })
+}
+
+/// Read as the program reads them, from nothing but what it requires.
+#[expect(clippy::expect_used, reason = "they are constants")]
+fn settings() -> BridgeSettings {
+    let given: BTreeMap<String, String> = [
+        ("BRIDGE_ID", "bridge-0"),
+        ("ARI_HTTP_URL", "http://127.0.0.1:1/"),
+        ("ARI_USERNAME", "u"),
+        ("ARI_PASSWORD", "p"),
+        ("CALLS_TABLE", "calls"),
+        ("STATE_TABLE", "state"),
+        ("CALLS_QUEUE_URL", "http://127.0.0.1:1/q"),
+        ("MAX_CALL_DURATION", "60"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect();
+    let mut reader = Reader::new(&given);
+    let settings = BridgeSettings::read(&mut reader);
+    reader.finish(settings).expect("good settings")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,194 @@
+//! A model of the table of calls: its conditional writes, and an index that lags. A test holds it against a server
+//! that speaks `DynamoDB`'s protocol.
+
+use std::collections::BTreeMap;
+
+use cloud::Heartbeat;
+use cloud::calls::{Claim, Creation, PendingEnd, Saved};
+use cloud::tables::{PENDING, held_by};
+use domain::{BridgeId, Call, CallEvent, CallId, CallStatus, ClaimId, Timestamp, When};
+
+/// The table of calls.
+#[derive(Debug, Default)]
+pub struct Table {
+    rows: BTreeMap<CallId, Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    call: Call,
+    /// What the index shows until it has caught up.
+    before: Option<(String, Timestamp)>,
+    caught_up_at: Timestamp,
+}
+
+impl Row {
+    fn entry(&self) -> Option<(String, Timestamp)> {
+        let call = &self.call;
+        if call.status.is_terminal() {
+            return None;
+        }
+        Some(match (&call.owner, call.deadline) {
+            (Some(owner), Some(deadline)) => (held_by(owner), deadline),
+            _ => (PENDING.to_owned(), call.request.dial_before),
+        })
+    }
+}
+
+impl Table {
+    /// See [`cloud::ports::Calls::create`].
+    pub fn create(&mut self, call: &Call) -> Creation {
+        match self.rows.get(&call.request.id) {
+            Some(row) => Creation::Exists(Box::new(row.call.clone())),
+            None => {
+                let row = Row {
+                    call: call.clone(),
+                    before: None,
+                    caught_up_at: Timestamp::from_millis(0),
+                };
+                self.rows.insert(call.request.id, row);
+                Creation::Created
+            }
+        }
+    }
+
+    /// See [`cloud::ports::Calls::get`].
+    #[must_use]
+    pub fn get(&self, id: CallId) -> Option<&Call> {
+        self.rows.get(&id).map(|row| &row.call)
+    }
+
+    /// All calls.
+    pub fn calls(&self) -> impl Iterator<Item = &Call> {
+        self.rows.values().map(|row| &row.call)
+    }
+
+    /// See [`cloud::ports::Calls::claim`].
+    pub fn claim(
+        &mut self,
+        id: CallId,
+        owner: &BridgeId,
+        claim: ClaimId,
+        deadline: Timestamp,
+        now: Timestamp,
+    ) -> Claim {
+        let Some(stored) = self.get(id) else {
+            return Claim::Missing;
+        };
+        let free = stored.status == CallStatus::Pending
+            && stored.owner.is_none()
+            && stored.request.dial_before >= now;
+        let event = CallEvent::Claimed {
+            owner: owner.clone(),
+            claim,
+            deadline,
+        };
+        let next = free.then(|| stored.next(&event, When::ours(now))).flatten();
+        match next {
+            Some((call, _)) => {
+                self.put(call.clone());
+                Claim::Claimed(Box::new(call))
+            }
+            None => Claim::refused(stored.clone(), claim),
+        }
+    }
+
+    /// See [`cloud::ports::Calls::save`].
+    pub fn save(&mut self, call: &Call) -> Saved {
+        let Some(stored) = self.get(call.request.id) else {
+            return Saved::Lost;
+        };
+        let mine = call.claim.is_some() && stored.claim == call.claim;
+        if mine && stored.sequence < call.sequence && stored.ended_at.is_none() {
+            self.put(call.clone());
+            return Saved::Yes;
+        }
+        Saved::refused(stored, call)
+    }
+
+    /// See [`cloud::ports::Calls::fail_pending`] and [`cloud::ports::Calls::cancel_pending`].
+    pub fn end_pending(&mut self, pending: &Call, event: &CallEvent, now: Timestamp) -> PendingEnd {
+        let Some((ended, _)) = pending.next(event, When::ours(now)) else {
+            return PendingEnd::NotPending(Box::new(pending.clone()));
+        };
+        let Some(stored) = self.get(pending.request.id) else {
+            return PendingEnd::Missing;
+        };
+        if stored.status == CallStatus::Pending && stored.owner.is_none() {
+            self.put(ended);
+            return PendingEnd::Ended;
+        }
+        PendingEnd::refused(stored.clone(), &ended)
+    }
+
+    /// See [`cloud::ports::Calls::held`].
+    #[must_use]
+    pub fn held(
+        &self,
+        holder: &str,
+        due_before: Timestamp,
+        most: usize,
+        now: Timestamp,
+    ) -> Vec<(Timestamp, CallId)> {
+        let shown = |row: &Row| {
+            if row.caught_up_at > now {
+                row.before.clone()
+            } else {
+                row.entry()
+            }
+        };
+        let mut held: Vec<_> = self
+            .rows
+            .values()
+            .filter_map(|row| {
+                let (of, due) = shown(row)?;
+                (of == holder && due < due_before).then_some((due, row.call.request.id))
+            })
+            .collect();
+        held.sort_unstable();
+        held.truncate(most);
+        held
+    }
+
+    fn put(&mut self, call: Call) {
+        if let Some(row) = self.rows.get_mut(&call.request.id) {
+            row.before = row.entry();
+            row.call = call;
+        }
+    }
+
+    /// Lets the index show a call as it was until `until`.
+    pub fn lag(&mut self, id: CallId, until: Timestamp) {
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.caught_up_at = until;
+        }
+    }
+}
+
+/// The bridges' heartbeats.
+#[derive(Debug, Default)]
+pub struct Signs {
+    announced: Vec<BridgeId>,
+    last: BTreeMap<String, Heartbeat>,
+}
+
+impl Signs {
+    /// See [`cloud::ports::SignsOfLife::announce`].
+    pub fn announce(&mut self, bridge: &BridgeId) {
+        if !self.announced.contains(bridge) {
+            self.announced.push(bridge.clone());
+        }
+    }
+
+    /// See [`cloud::ports::SignsOfLife::beat`].
+    pub fn beat(&mut self, heartbeat: Heartbeat) {
+        self.last.insert(heartbeat.bridge_id.to_string(), heartbeat);
+    }
+
+    /// See [`cloud::ports::SignsOfLife::read`].
+    #[must_use]
+    pub fn read(&self) -> Vec<Heartbeat> {
+        let known = |heartbeat: &&Heartbeat| self.announced.contains(&heartbeat.bridge_id);
+        self.last.values().filter(known).cloned().collect()
+    }
+}

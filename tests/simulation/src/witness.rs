@@ -1,0 +1,281 @@
+//! Sees what really happens: what each phone does, what each client is told, what each record says. Notes
+//! what must never be.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use domain::{Call, CallId, CallStatus, FailureReason, HangupCause};
+use tokio::time::Instant;
+
+use crate::plan::{Callee, PlannedCall};
+
+/// What really happened with a call.
+#[derive(Clone, Debug)]
+pub struct Truth {
+    /// What was planned.
+    pub plan: PlannedCall,
+    /// How often its phone was made to ring: its INVITEs.
+    pub invites: u32,
+    /// The phone rang, or early media came.
+    pub alerted: bool,
+    /// The callee answered.
+    pub answered: bool,
+    /// It was over for the phone, with this cause.
+    pub ended: Option<HangupCause>,
+    /// How often it was sent on into the dialplan, or played to.
+    pub sent_on: u32,
+    /// We hung it up.
+    pub hung_up: bool,
+    /// Its client asked for its end, and was told that it would come.
+    pub end_asked: bool,
+    /// What its client was told.
+    pub told: Told,
+    /// A request about it was lost, or its answer.
+    pub touched: bool,
+    /// When it was asked for.
+    pub begun: Instant,
+}
+
+/// What a client was told last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing yet.
+    Nothing,
+    /// 202.
+    Accepted,
+    /// 503: nobody was or will be called.
+    NobodyCalled,
+    /// No answer, or 503 without that promise.
+    Unknown,
+}
+
+/// The witness.
+#[derive(Debug, Default)]
+pub struct Witness {
+    /// By call.
+    pub truths: BTreeMap<CallId, Truth>,
+    /// What must never be, and was.
+    pub violations: Vec<String>,
+    /// When something broke that concerns all calls: a crash, a restart, a cut, an outage.
+    pub upheavals: Vec<(Instant, Instant)>,
+    /// A number made of everything that happened, in order: two runs of one seed have the same.
+    pub trace: u64,
+    /// Writes each step to the standard error.
+    pub verbose: bool,
+    began: Option<Instant>,
+}
+
+impl Witness {
+    /// Who has seen nothing yet.
+    #[must_use]
+    pub fn new(verbose: bool) -> Self {
+        Self {
+            verbose,
+            ..Self::default()
+        }
+    }
+
+    /// Notes that something happened.
+    pub fn note(&mut self, what: &str, id: Option<CallId>) {
+        let now = Instant::now();
+        let began = *self.began.get_or_insert(now);
+        let at = now.duration_since(began);
+        // FNV-1a.
+        let mut mix = |byte: u8| {
+            self.trace = (self.trace ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        };
+        what.bytes().for_each(&mut mix);
+        at.as_nanos().to_le_bytes().into_iter().for_each(&mut mix);
+        if let Some(id) = id {
+            uuid::Uuid::from(id)
+                .as_bytes()
+                .iter()
+                .copied()
+                .for_each(&mut mix);
+        }
+        if self.verbose {
+            let id = id.map(|id| id.to_string()).unwrap_or_default();
+            eprintln!("{:>10.3}  {id:36}  {what}", at.as_secs_f64());
+        }
+    }
+
+    /// Notes what must never be.
+    pub fn violation(&mut self, id: CallId, what: impl Into<String>) {
+        let what = what.into();
+        self.note(&format!("VIOLATION: {what}"), Some(id));
+        self.violations.push(format!("call {id}: {what}"));
+    }
+
+    /// What really happened with a call.
+    pub fn truth(&mut self, id: CallId) -> Option<&mut Truth> {
+        self.truths.get_mut(&id)
+    }
+
+    /// A record changed.
+    pub fn record_changed(&mut self, before: Option<&Call>, after: &Call) {
+        let id = after.request.id;
+        self.note(
+            &format!("record {} {}", after.status, after.sequence),
+            Some(id),
+        );
+        let Some(before) = before else { return };
+        if before.status.is_terminal() {
+            self.violation(
+                id,
+                format!("over as {} and changed to {}", before.status, after.status),
+            );
+        }
+        if after.status.progress() < before.status.progress() {
+            self.violation(
+                id,
+                format!("{} went back to {}", before.status, after.status),
+            );
+        }
+        if after.sequence <= before.sequence {
+            self.violation(id, "its sequence did not grow");
+        }
+        if before.claim.is_some() && before.claim != after.claim {
+            self.violation(id, "claimed twice");
+        }
+    }
+
+    /// A phone is about to ring.
+    pub fn invite(&mut self, id: CallId, record: Option<&Call>, late: Duration) {
+        self.note("INVITE", Some(id));
+        let Some(truth) = self.truth(id) else {
+            self.violation(id, "dialled, and nobody asked for it");
+            return;
+        };
+        truth.invites += 1;
+        let (invites, told) = (truth.invites, truth.told);
+        if invites > 1 {
+            self.violation(id, "its phone rings twice");
+        }
+        if told == Told::NobodyCalled {
+            self.violation(
+                id,
+                "dialled though its client was told that nobody is called",
+            );
+        }
+        match record {
+            Some(call) if call.owner.is_some() => {}
+            Some(call) => self.violation(id, format!("dialled while {}, unclaimed", call.status)),
+            None => self.violation(id, "dialled without a record"),
+        }
+        if !late.is_zero() {
+            self.violation(id, format!("dialled {late:?} after its dial_before"));
+        }
+    }
+
+    /// Holds what the record says at the end against what really happened.
+    pub fn judge(&mut self, call: &Call, over_at: Instant) {
+        let id = call.request.id;
+        let Some(truth) = self.truths.get(&id).cloned() else {
+            return;
+        };
+        let disturbed = truth.touched
+            || self
+                .upheavals
+                .iter()
+                .any(|(from, until)| *from <= over_at && *until >= truth.begun);
+        if let Err(what) = agrees(call, &truth, disturbed) {
+            let reason = call.failure_reason.map_or("", FailureReason::as_str);
+            let status = call.status;
+            self.violation(
+                id,
+                format!("{what}: the record says {status} {reason}; {truth:?}"),
+            );
+        }
+    }
+}
+
+/// Whether a record agrees with the truth. A disturbed call may end unknown, but never wrong.
+fn agrees(call: &Call, truth: &Truth, disturbed: bool) -> Result<(), String> {
+    use CallStatus::{Busy, Canceled, Completed, Failed, NoAnswer};
+    use FailureReason as Why;
+
+    let fair = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
+    match truth.told {
+        Told::NobodyCalled => {
+            fair(
+                truth.invites == 0,
+                "its client was told that nobody is called",
+            )?;
+            fair(
+                call.status == Failed,
+                "its client was told that nobody is called",
+            )?;
+        }
+        Told::Accepted => fair(
+            call.failure_reason != Some(Why::NotQueued),
+            "its client was told that it is queued",
+        )?,
+        Told::Nothing | Told::Unknown => {}
+    }
+    match (call.status, call.failure_reason) {
+        (Completed, _) => fair(truth.answered, "nobody answered")?,
+        (Busy, _) => fair(
+            truth.ended == Some(HangupCause::UserBusy),
+            "it was not busy",
+        )?,
+        (NoAnswer, _) => fair(truth.alerted && !truth.answered, "it did not ring in vain")?,
+        (Canceled, _) => fair(
+            truth.end_asked && (!truth.answered || disturbed),
+            "its client did not end it unanswered",
+        )?,
+        (Failed, Some(Why::Expired | Why::NotQueued | Why::EndpointUnavailable)) => {
+            fair(truth.invites == 0, "it rang")?;
+        }
+        (
+            Failed,
+            Some(
+                Why::OutcomeUnknown
+                | Why::AsteriskRestarted
+                | Why::BridgeLost
+                | Why::DeadlineExceeded
+                | Why::EndedUnanswered,
+            ),
+        ) => fair(disturbed || !truth.answered, "it was answered")?,
+        (Failed, _) => fair(!truth.answered, "it was answered")?,
+        (status, _) => return Err(format!("it is not over: {status}")),
+    }
+    // Nothing is given up without a reason.
+    match call.failure_reason {
+        Some(Why::Expired) => fair(
+            call.ended_at
+                .is_some_and(|at| at > call.request.dial_before),
+            "it was given up before its time",
+        )?,
+        Some(Why::OutcomeUnknown | Why::AsteriskRestarted | Why::BridgeLost) => {
+            fair(disturbed, "nothing kept its outcome from being known")?;
+        }
+        _ => {}
+    }
+    if disturbed {
+        return Ok(());
+    }
+    let expected = match truth.plan.callee {
+        _ if truth.end_asked => return Ok(()),
+        _ if call.failure_reason == Some(Why::Expired) => return Ok(()),
+        Callee::NoEndpoint => (Failed, Some(Why::EndpointUnavailable)),
+        Callee::Answers { .. } | Callee::AnswersBriefly { .. } | Callee::EarlyMedia { .. } => {
+            (Completed, None)
+        }
+        Callee::Busy { .. } => (Busy, None),
+        Callee::Declines { .. } => (Failed, Some(Why::Rejected)),
+        Callee::Unallocated => (Failed, Some(Why::UnallocatedNumber)),
+        Callee::NeverAnswers => (NoAnswer, None),
+        Callee::Silent => (Failed, Some(Why::NoResponse)),
+    };
+    fair(
+        (call.status, call.failure_reason) == expected,
+        &format!("it was to be {expected:?}"),
+    )?;
+    if matches!(
+        truth.plan.callee,
+        Callee::Answers { .. } | Callee::EarlyMedia { .. }
+    ) {
+        fair(truth.sent_on == 1, "an answered call was not sent on once")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! Everything outside the programs under test: the tables, the queues, the Asterisks, the phones, and time.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use domain::Timestamp;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::plan::{Plan, Service};
+use crate::queue::Queue;
+use crate::switch::Switch;
+use crate::table::{Signs, Table};
+use crate::witness::Witness;
+
+/// When the simulated time begins: 2026-01-01T00:00:00Z, in milliseconds.
+const BEGINNING: i64 = 1_767_225_600_000;
+
+/// The world.
+pub struct World {
+    state: Mutex<State>,
+    began: Instant,
+    /// Something came into a queue.
+    pub queued: Notify,
+}
+
+/// What is in it.
+pub struct State {
+    /// The table of calls.
+    pub table: Table,
+    /// The heartbeats.
+    pub signs: Signs,
+    /// The queue of calls.
+    pub queue: Queue,
+    /// The control queues, by bridge.
+    pub control: BTreeMap<String, Queue>,
+    /// One Asterisk for each bridge.
+    pub switches: Vec<Switch>,
+    /// Who sees it all.
+    pub witness: Witness,
+    /// How likely a request or its answer is lost, in a thousand.
+    pub lossy: u32,
+    /// Who does not reach what (everybody, if no bridge is named), until when.
+    pub blocked: Vec<(Option<usize>, Service, Instant)>,
+}
+
+impl World {
+    /// As it is in the beginning.
+    #[must_use]
+    pub fn new(plan: &Plan, verbose: bool) -> Self {
+        let began = Timestamp::from_millis(BEGINNING);
+        let queue = || Queue::new(plan.duplicates);
+        Self {
+            state: Mutex::new(State {
+                table: Table::default(),
+                signs: Signs::default(),
+                queue: queue(),
+                control: (0..plan.bridges).map(|n| (name(n), queue())).collect(),
+                switches: (0..plan.bridges).map(|_| Switch::new(began)).collect(),
+                witness: Witness::new(verbose),
+                lossy: plan.lossy,
+                blocked: Vec::new(),
+            }),
+            began: Instant::now(),
+            queued: Notify::new(),
+        }
+    }
+
+    /// What is in it now. Nobody waits while holding this.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The true time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_millis(BEGINNING).plus(self.began.elapsed())
+    }
+
+    /// When the true time is, or was, this.
+    #[must_use]
+    pub fn instant(&self, at: Timestamp) -> Instant {
+        self.began + at.since(Timestamp::from_millis(BEGINNING))
+    }
+
+    /// Ends everything that goes wrong.
+    pub fn heal(&self) {
+        let state = &mut *self.lock();
+        state.lossy = 0;
+        state.blocked.clear();
+        state.queue.duplicates = 0;
+        for queue in state.control.values_mut() {
+            queue.duplicates = 0;
+        }
+    }
+
+    /// Notes that something is wrong from now on for so long, and a while after.
+    pub fn upheaval(&self, lasts: Duration) {
+        const AFTERMATH: Duration = Duration::from_secs(60);
+        let now = Instant::now();
+        let until = now + lasts + AFTERMATH;
+        self.lock().witness.upheavals.push((now, until));
+    }
+}
+
+impl State {
+    /// Whether a bridge (or nobody's bridge) reaches a service now.
+    #[must_use]
+    pub fn reaches(&self, bridge: Option<usize>, service: Service) -> bool {
+        let now = Instant::now();
+        let blocked = self.blocked.iter().any(|(whom, what, until)| {
+            *what == service && *until > now && (whom.is_none() || *whom == bridge)
+        });
+        let down = service == Service::Ari
+            && bridge.is_some_and(|bridge| !self.switches[bridge].is_running());
+        !blocked && !down
+    }
+}
+
+/// The name of a bridge, and of its application.
+#[must_use]
+pub fn name(bridge: usize) -> String {
+    format!("bridge-{bridge}")
+}
