@@ -56,7 +56,7 @@ pub struct CallTask {
 }
 
 /// Longest that a message stays away that could not be worked on.
-const MAX_RETURN_AFTER: Duration = Duration::from_mins(1);
+pub const MAX_RETURN_AFTER: Duration = Duration::from_mins(1);
 
 impl CallTask {
     /// Takes a message on.

@@ -65,6 +65,7 @@ impl Reconciler {
     }
 
     async fn look_around(&self) {
+        self.shared.unsettled.forget_old();
         let holder = tables::held_by(&self.shared.settings.bridge_id);
         let end_of_time = Timestamp::from_millis(i64::MAX);
         let (held, channels) = tokio::join!(

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cloud::aws::Clients;
 use cloud::ports::Calls;
+use cloud::queue::MAX_WAIT;
 use domain::CallId;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 use crate::ari::listener::Listener;
 use crate::ari::{AriError, Asterisk};
 use crate::breaker::Breaker;
+use crate::call_task::MAX_RETURN_AFTER;
 use crate::control;
 use crate::deleter;
 use crate::flag::Flag;
@@ -142,6 +144,8 @@ impl Bridge {
             errands.spawn(obeying);
         }
         let shutdown_timeout = settings.shutdown_timeout;
+        // A message that was given back, or could not be, and a poll that may be under way.
+        let back_within = settings.visibility_timeout.max(MAX_RETURN_AFTER) + MAX_WAIT;
         let slots = Arc::new(Semaphore::new(settings.max_concurrent_calls));
         let pacer = Arc::new(Pacer::new(settings.max_calls_per_second));
         let pollers = settings.pollers;
@@ -152,7 +156,7 @@ impl Bridge {
             done,
             metrics: Arc::clone(&metrics),
             registry: Arc::clone(&registry),
-            unsettled: Unsettled::default(),
+            unsettled: Unsettled::new(back_within),
             ari_breaker,
             store_breaker,
             errands: errands.clone(),

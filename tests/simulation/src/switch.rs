@@ -42,6 +42,7 @@ struct Channel {
     in_stasis: bool,
     phone: Phone,
     playing: bool,
+    dialled: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,9 +83,11 @@ impl Switch {
         self.running
     }
 
-    /// The channels that are there.
-    pub fn channels(&self) -> impl Iterator<Item = CallId> {
-        self.channels.keys().copied()
+    /// The channels that are there; of an Asterisk whose bridge never comes back, those that ring.
+    pub fn channels(&self, deserted: bool) -> impl Iterator<Item = CallId> {
+        let counts =
+            move |(id, channel): (&CallId, &Channel)| (channel.dialled || !deserted).then_some(*id);
+        self.channels.iter().filter_map(counts)
     }
 
     /// Connects a socket; the one before is told and cut.
@@ -199,6 +202,7 @@ pub fn create(
         in_stasis: false,
         phone: Phone::Down,
         playing: false,
+        dialled: false,
     };
     switch.channels.insert(id, channel);
     state.witness.note("channel", Some(id));
@@ -236,6 +240,7 @@ pub fn dial(
     if channel.phone != Phone::Down {
         return DialReply::Dialled;
     }
+    channel.dialled = true;
     let made = channel.made;
     switch.emit(id, ChannelEventKind::DialBegun, at);
     let record = state.table.get(id);
@@ -324,9 +329,6 @@ pub fn hang_up(world: &Arc<World>, state: &mut State, host: usize, id: CallId) -
     if state.switches[host].seen(id) == ChannelSeen::Gone {
         return ChannelReply::Gone;
     }
-    if let Some(truth) = state.witness.truth(id) {
-        truth.hung_up = true;
-    }
     let cause = HangupCause::NormalClearing;
     destroy(world, state, host, id, None, cause, Some(SOFT));
     ChannelReply::Done
@@ -351,7 +353,7 @@ fn destroy(
     if made.is_some_and(|made| made != channel.made) {
         return;
     }
-    let playing = channel.playing;
+    let (playing, dialled) = (channel.playing, channel.dialled);
     if let Some(announced) = announced {
         switch.emit(id, ChannelEventKind::HangupAnnounced(announced), at);
     }
@@ -362,9 +364,8 @@ fn destroy(
     switch.emit(id, ChannelEventKind::Destroyed(cause, sip_code), at);
     switch.channels.remove(&id);
     state.witness.note("channel gone", Some(id));
-    if let Some(truth) = state.witness.truth(id)
-        && truth.invites > 0
-    {
+    // One that was not dialled is nothing to the phone.
+    if let Some(truth) = state.witness.truth(id).filter(|_| dialled) {
         truth.ended = Some(cause);
     }
 }
@@ -400,7 +401,10 @@ impl Leg {
             return;
         }
         let ended = match callee {
-            Callee::Answers { after, .. } => self.rings(after, None).await,
+            Callee::Answers { after, .. } => {
+                self.rings(after, None).await;
+                self.waits().await
+            }
             Callee::AnswersBriefly { lasts } => {
                 self.answers();
                 tokio::time::sleep(lasts).await;
@@ -411,7 +415,7 @@ impl Leg {
                 if self.pass(after).await.is_some() {
                     self.answers();
                 }
-                None
+                self.waits().await
             }
             Callee::Busy { after } => self.rings(after, Some(HangupCause::UserBusy)).await,
             Callee::Declines { after } => self.rings(after, Some(HangupCause::CallRejected)).await,
@@ -446,6 +450,17 @@ impl Leg {
             self.answers();
         }
         refuses.map(|cause| (cause, cause))
+    }
+
+    /// Nobody stays on the line for ever when nothing happens.
+    async fn waits(&self) -> Option<(HangupCause, HangupCause)> {
+        const PATIENCE: Duration = Duration::from_secs(75);
+        tokio::time::sleep(PATIENCE).await;
+        let state = &mut *self.world.lock();
+        let channel = state.switches[self.host].channel(self.id, self.made)?;
+        let cause = HangupCause::NormalClearing;
+        (channel.phone == Phone::Up && channel.in_stasis && !channel.playing)
+            .then_some((cause, cause))
     }
 
     fn answers(&self) {

@@ -24,8 +24,6 @@ pub struct Truth {
     pub ended: Option<HangupCause>,
     /// How often it was sent on into the dialplan, or played to.
     pub sent_on: u32,
-    /// We hung it up.
-    pub hung_up: bool,
     /// Its client asked for its end, and was told that it would come.
     pub end_asked: bool,
     /// What its client was told.
@@ -202,7 +200,7 @@ fn agrees(call: &Call, truth: &Truth, disturbed: bool) -> Result<(), String> {
                 "its client was told that nobody is called",
             )?;
             fair(
-                call.status == Failed,
+                matches!(call.status, Failed | Canceled),
                 "its client was told that nobody is called",
             )?;
         }
