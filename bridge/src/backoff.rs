@@ -35,6 +35,17 @@ impl Backoff {
     }
 }
 
+/// Longest that a message stays away that could not be worked on.
+pub const MAX_RETURN_AFTER: Duration = Duration::from_mins(1);
+
+/// How long a message stays away that has been received so many times, the first time about `first`. What keeps
+/// failing comes back more and more slowly, long before it counts as poison.
+#[must_use]
+pub fn return_after(first: Duration, receive_count: u32) -> Duration {
+    let doublings = receive_count.saturating_sub(1).min(6);
+    jittered((first * (1 << doublings)).min(MAX_RETURN_AFTER))
+}
+
 /// `delay` or up to half less.
 #[must_use]
 pub fn jittered(delay: Duration) -> Duration {

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use domain::rules::{Rule, kept};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
@@ -88,7 +89,7 @@ impl Breaker {
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(backoff.next_delay()) => {}
                 }
-                if probe().await {
+                if probe().await && kept(Rule::CircuitCloses) {
                     self.succeeded();
                 }
             }

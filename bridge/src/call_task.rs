@@ -15,6 +15,7 @@ use std::time::Duration;
 use cloud::error;
 use cloud::queue::Receipt;
 use domain::origination::{Action, ClaimReply, CreateReply, DialReply, Input, Origination};
+use domain::rules::{Rule, kept};
 use domain::{Call, CallEvent, CallId, CallRequest, HangupCause, HangupOrigin, When};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
@@ -24,7 +25,7 @@ use self::following::Live;
 pub use self::questions::CLAIM_TRIES;
 use self::questions::{Answer, Look, claim, inspect, record_failure};
 use crate::ari::{ChannelEvent, ChannelEventKind};
-use crate::backoff::jittered;
+use crate::backoff::{jittered, return_after};
 use crate::crash;
 use crate::registry::{Mail, Registration};
 use crate::settings::{DEADLINE_GRACE, DIAL_CONFIRMATION_TIMEOUT};
@@ -54,9 +55,6 @@ pub struct CallTask {
     playing: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
-
-/// Longest that a message stays away that could not be worked on.
-pub const MAX_RETURN_AFTER: Duration = Duration::from_mins(1);
 
 impl CallTask {
     /// Takes a message on.
@@ -294,10 +292,10 @@ impl CallTask {
             }
             Action::RetryCreate(delay) => self.start_timer(jittered(delay), Input::RetryDue),
             Action::AwaitStasisStart => {
-                self.start_timer(
-                    self.shared.settings.stasis_start_timeout,
-                    Input::StasisStartTimedOut,
-                );
+                if kept(Rule::StartAwaitedForAWhile) {
+                    let patience = self.shared.settings.stasis_start_timeout;
+                    self.start_timer(patience, Input::StasisStartTimedOut);
+                }
             }
             Action::Inspect => {
                 self.answer = Some(Box::pin(inspect(Arc::clone(&self.shared), self.id())));
@@ -370,11 +368,9 @@ impl CallTask {
                     return;
                 };
                 let (queue, id) = (Arc::clone(&self.shared.outside.queue), self.id());
-                // What keeps failing comes back more and more slowly, long before it counts as poison.
-                let doublings = self.receive_count.saturating_sub(1).min(6);
-                let after = (after * (1 << doublings)).min(MAX_RETURN_AFTER);
+                let after = return_after(after, self.receive_count);
                 let errand = async move {
-                    if let Err(error) = queue.give_back(&receipt, jittered(after)).await {
+                    if let Err(error) = queue.give_back(&receipt, after).await {
                         tracing::warn!(call_id = %id, error = %error::chain(&error), "a message was not given back");
                     }
                 };

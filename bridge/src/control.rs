@@ -6,12 +6,14 @@ use std::time::Duration;
 use cloud::error;
 use cloud::ports::Queue;
 use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT};
+use domain::rules::{Rule, kept};
 use domain::{CallId, ControlMessage};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::ari::Asterisk;
 use crate::backoff::Backoff;
+use crate::flag::Flag;
 use crate::hangup::hang_up_surely;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -19,15 +21,22 @@ use crate::registry::Registry;
 /// How long a message stays away that could not be obeyed yet.
 const INVISIBLE_FOR: Duration = Duration::from_secs(2);
 
-/// Obeys the messages of the queue until `stop`.
+/// Obeys the messages of the queue until `stop`, once the calls of an earlier life have been found: until then it
+/// cannot be told which calls are followed.
 pub async fn run(
     queue: Arc<dyn Queue>,
+    settled_in: Arc<Flag>,
     ari: Arc<dyn Asterisk>,
     errands: TaskTracker,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => return,
+        () = settled_in.wait_for(true) => {}
+    }
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     loop {
         let received = tokio::select! {
@@ -83,7 +92,13 @@ fn obey(registry: &Registry, metrics: &Metrics, delivery: &Delivery) -> Obeyed {
     match ControlMessage::decode(&delivery.body) {
         Ok(ControlMessage::HangUp(id)) if registry.hang_up(id) => Obeyed::Yes,
         // One that is being claimed right now is asked again.
-        Ok(ControlMessage::HangUp(id)) if registry.contains(id) => Obeyed::NotYet,
+        Ok(ControlMessage::HangUp(id)) if registry.contains(id) => {
+            if kept(Rule::ClientObeyed) {
+                Obeyed::NotYet
+            } else {
+                Obeyed::Yes
+            }
+        }
         Ok(ControlMessage::HangUp(id)) => Obeyed::NotFollowed(id),
         Err(error) => {
             metrics.bad_message();

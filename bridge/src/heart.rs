@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cloud::heartbeats::HEARTBEAT_EVERY;
 use cloud::ports::SignsOfLife;
 use cloud::{Clock, Heartbeat, error};
+use domain::rules::{Rule, kept};
 use domain::{BridgeId, Timestamp};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +51,7 @@ impl Heart {
                 () = self.up.changed_since(seen) => {}
             }
             seen = self.up.moment();
-            if !announced {
+            if !announced && kept(Rule::BridgeAnnounced) {
                 announced = self.announce().await;
             }
             let events_up = self.up.is_up();

@@ -6,11 +6,12 @@ use std::time::Duration;
 use cloud::error;
 use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT};
 use domain::QueueMessage;
+use domain::rules::{Rule, kept};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, return_after};
 use crate::call_task::CallTask;
 use crate::flag::Flag;
 use crate::pacer::Pacer;
@@ -143,21 +144,22 @@ impl Poller {
                 // Every line about the call bears both.
                 self.tasks.spawn(task.run().instrument(span));
             }
-            Err(Busy { claimed: true }) => {
+            Err(Busy { claimed }) if claimed || !kept(Rule::DuplicateReturned) => {
                 // With a full backlog it comes back and is deleted then.
                 let _ = self.shared.done.try_send(delivery.receipt);
             }
             // The first delivery may still give its message back, so this one must not delete it. If both
             // are of one message, they come back together.
-            Err(Busy { claimed: false }) => self.give_back(delivery),
+            Err(Busy { .. }) => self.give_back(delivery),
         }
     }
 
     /// Lets a message come back soon.
     fn give_back(&self, delivery: Delivery) {
         let queue = Arc::clone(&self.shared.outside.queue);
+        let after = return_after(AGAIN_AFTER, delivery.receive_count);
         self.shared.errands.spawn(async move {
-            if let Err(error) = queue.give_back(&delivery.receipt, AGAIN_AFTER).await {
+            if let Err(error) = queue.give_back(&delivery.receipt, after).await {
                 tracing::warn!(error = %error::chain(&error), "a message was not given back");
             }
         });

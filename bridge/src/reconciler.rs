@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::{error, tables};
+use domain::rules::{Rule, kept};
 use domain::{CallId, CallStatus, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
@@ -19,7 +20,9 @@ use crate::hangup::hang_up_surely;
 use crate::shared::Shared;
 
 /// How often it is done while nothing has happened: the index of calls lags a little, so one look may miss one.
-const EVERY: Duration = Duration::from_secs(30);
+const EVERY: Duration = Duration::from_secs(20);
+/// How soon it is done again when it could not be done whole.
+const AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// Most calls of one look.
 const MOST: usize = 10_000;
 
@@ -31,6 +34,8 @@ pub struct Reconciler {
     pub slots: Arc<Semaphore>,
     /// Whether events arrive.
     pub up: Arc<Flag>,
+    /// Whether all calls of an earlier life have been found.
+    pub settled_in: Arc<Flag>,
     /// The calls' tasks.
     pub tasks: TaskTracker,
 }
@@ -53,18 +58,25 @@ impl Reconciler {
             if !self.up.is_up() {
                 continue;
             }
-            if reconnected {
+            if reconnected && kept(Rule::ResyncedOnReconnect) {
                 self.shared.registry.resync();
             }
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                () = self.look_around() => {}
+                found_all = self.look_around() => {
+                    if found_all {
+                        self.settled_in.set(true);
+                    } else {
+                        ticks.reset_after(AGAIN_AFTER);
+                    }
+                }
             }
         }
     }
 
-    async fn look_around(&self) {
+    /// Whether nothing kept it from finding all.
+    async fn look_around(&self) -> bool {
         self.shared.unsettled.forget_old();
         let holder = tables::held_by(&self.shared.settings.bridge_id);
         let end_of_time = Timestamp::from_millis(i64::MAX);
@@ -72,14 +84,17 @@ impl Reconciler {
             self.shared.outside.calls.held(&holder, end_of_time, MOST),
             self.shared.outside.ari.our_channels(),
         );
+        let mut found_all = held.is_ok() && channels.is_ok();
         let mut ids = BTreeSet::new();
         match held {
+            Ok(_) if !kept(Rule::HeldReconciled) => {}
             Ok(held) => ids.extend(held.into_iter().map(|(_, id)| id)),
             Err(error) => {
                 tracing::warn!(error = %error::chain(&error), "this bridge's calls were not listed");
             }
         }
         match channels {
+            Ok(_) if !kept(Rule::ChannelsReconciled) => {}
             Ok(channels) => ids.extend(channels),
             Err(error) => {
                 tracing::warn!(error = %error::chain(&error), "this bridge's channels were not listed");
@@ -87,22 +102,24 @@ impl Reconciler {
         }
         for id in ids {
             if !self.shared.registry.contains(id) && !self.shared.unsettled.contains(id) {
-                self.take_on(id).await;
+                found_all &= self.take_on(id).await;
             }
         }
+        found_all
     }
 
-    /// Follows a call of ours that nobody follows; hangs a channel up that has no call of ours.
-    async fn take_on(&self, id: CallId) {
+    /// Follows a call of ours that nobody follows; hangs a channel up that has no call of ours. Whether it could be
+    /// told which it is.
+    async fn take_on(&self, id: CallId) -> bool {
         // Nobody else begins with it meanwhile.
         let Ok(registration) = self.shared.registry.register(id) else {
-            return;
+            return true;
         };
         let call = match self.shared.outside.calls.get(id).await {
             Ok(call) => call,
             Err(error) => {
                 tracing::warn!(call_id = %id, error = %error::chain(&error), "the call was not read");
-                return;
+                return false;
             }
         };
         let live = call.filter(|call| {
@@ -112,7 +129,7 @@ impl Reconciler {
             && *owner != self.shared.settings.bridge_id
         {
             tracing::error!(call_id = %id, %owner, "another bridge's call is in this application: each needs an ARI_APP of its own");
-            return;
+            return true;
         }
         let Some(call) = live else {
             drop(registration);
@@ -121,7 +138,7 @@ impl Reconciler {
                 Arc::clone(&self.shared.registry),
             );
             self.shared.errands.spawn(hang_up_surely(ari, registry, id));
-            return;
+            return true;
         };
         let span =
             tracing::info_span!("call", call_id = %id, request_id = %call.request.request_id);
@@ -129,5 +146,6 @@ impl Reconciler {
         let task =
             span.in_scope(|| CallTask::adopt(Arc::clone(&self.shared), call, registration, permit));
         self.tasks.spawn(task.run().instrument(span));
+        true
     }
 }

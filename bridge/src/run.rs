@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use crate::ari::listener::Listener;
 use crate::ari::{AriError, Asterisk};
+use crate::backoff::MAX_RETURN_AFTER;
 use crate::breaker::Breaker;
-use crate::call_task::MAX_RETURN_AFTER;
 use crate::control;
 use crate::deleter;
 use crate::flag::Flag;
@@ -103,6 +103,7 @@ impl Bridge {
         let errands = TaskTracker::new();
         let registry = Arc::new(Registry::default());
         let up = Arc::new(Flag::default());
+        let settled_in = Arc::new(Flag::default());
         let (orphans_tx, orphans) = mpsc::channel(ORPHANS);
         let (done, done_rx) = mpsc::channel(deleter::BACKLOG);
         let deleter = tokio::spawn(deleter::run(Arc::clone(&outside.queue), done_rx));
@@ -135,6 +136,7 @@ impl Bridge {
         if let Some(queue) = &outside.control {
             let obeying = control::run(
                 Arc::clone(queue),
+                Arc::clone(&settled_in),
                 Arc::clone(&outside.ari),
                 errands.clone(),
                 Arc::clone(&registry),
@@ -166,6 +168,7 @@ impl Bridge {
             shared: Arc::clone(&shared),
             slots: Arc::clone(&slots),
             up: Arc::clone(&up),
+            settled_in,
             tasks: tasks.clone(),
         };
         tasks.spawn(reconciler.run(stopping.clone()));

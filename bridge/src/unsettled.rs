@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use domain::rules::{Rule, kept};
 use domain::{CallId, ClaimId};
 use tokio::time::Instant;
 
@@ -57,7 +58,7 @@ impl Unsettled {
     pub fn forget_old(&self) {
         let now = Instant::now();
         let mut claims = self.claims.lock().unwrap_or_else(PoisonError::into_inner);
-        claims.retain(|_, entry| entry.until > now);
+        claims.retain(|_, entry| entry.until > now || !kept(Rule::UnansweredClaimReconciled));
     }
 
     /// Whether a call has such a claim.

@@ -6,6 +6,7 @@
 use cloud::calls::{Creation, PendingEnd};
 use cloud::error;
 use cloud::ports::{Calls, Queue};
+use domain::rules::{Rule, kept};
 use domain::{Call, CallRequest, CallStatus, FailureReason, QueueMessage, Timestamp};
 
 /// What a call is placed with.
@@ -51,6 +52,9 @@ impl Placing<'_> {
     /// [`NotPlaced`] says whether somebody may be called all the same.
     pub async fn place(&self, call: &Call, expires_at: Timestamp) -> Result<Placed, NotPlaced> {
         let id = call.request.id;
+        if !kept(Rule::RecordThenQueue) {
+            self.send(call).await?;
+        }
         match self.calls.create(call, expires_at).await {
             Ok(Creation::Created) => {}
             Ok(Creation::Exists(existing)) => return self.replay(call, &existing).await,
@@ -73,6 +77,9 @@ impl Placing<'_> {
         };
         tracing::error!(call_id = %id, error = %error::chain(&error), "the call could not be queued");
         let reason = FailureReason::NotQueued;
+        if !kept(Rule::UnsentMarkedFailed) {
+            return Err(NotPlaced::NotQueued);
+        }
         match self.calls.fail_pending(call, reason, (self.now)()).await {
             Ok(PendingEnd::Ended | PendingEnd::Missing) => Err(NotPlaced::NotQueued),
             // Another request with the same key was faster to mark it.
@@ -98,7 +105,7 @@ impl Placing<'_> {
         }
         // Whoever recorded it may have died before it was sent. Sent twice it is dialled once. If it cannot be sent,
         // it may have been before: then its status tells.
-        if existing.status == CallStatus::Pending {
+        if existing.status == CallStatus::Pending && kept(Rule::ReplayQueuesAgain) {
             let message = QueueMessage::Dial(existing.request.clone());
             let id = existing.request.id;
             self.queue.send(&message).await.map_err(|error| {

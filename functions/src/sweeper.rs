@@ -10,6 +10,7 @@ use cloud::calls::{PendingEnd, Saved};
 use cloud::heartbeats::GONE_AFTER;
 use cloud::ports::{Calls, SignsOfLife};
 use cloud::{StoreError, error, tables};
+use domain::rules::{Rule, kept};
 use domain::{Call, CallEvent, CallStatus, FailureReason, HangupCause, Timestamp, When};
 
 /// Most calls of one kind that are ended in one run; the next run goes on.
@@ -46,6 +47,9 @@ impl Sweeper {
         let mut swept = Swept::default();
         let due = now.minus(MARGIN);
         for (_, id) in self.calls.held(tables::PENDING, due, MOST).await? {
+            if !kept(Rule::SweptWhenPending) {
+                break;
+            }
             let ended = match self.calls.get(id).await {
                 Ok(Some(call)) if call.status == CallStatus::Pending => {
                     self.expire(&call, now).await
@@ -56,10 +60,15 @@ impl Sweeper {
             count(id, ended, &mut swept.expired, &mut swept.failed);
         }
         for heartbeat in self.heartbeats.read().await? {
-            if now.since(heartbeat.at) <= GONE_AFTER {
+            if now.since(heartbeat.at) <= GONE_AFTER || !kept(Rule::SweptWhenLost) {
                 continue;
             }
             let holder = tables::held_by(&heartbeat.bridge_id);
+            let due = if kept(Rule::SweptAfterDeadlineOnly) {
+                due
+            } else {
+                Timestamp::from_millis(i64::MAX)
+            };
             for (_, id) in self.calls.held(&holder, due, MOST).await? {
                 let ended = match self.calls.get(id).await {
                     Ok(Some(call)) => self.end_lost(&call, now).await,
@@ -84,7 +93,8 @@ impl Sweeper {
     }
 
     async fn end_lost(&self, call: &Call, now: Timestamp) -> Result<bool, StoreError> {
-        if call.deadline.is_none_or(|deadline| deadline > now) {
+        let due = call.deadline.is_some_and(|deadline| deadline <= now);
+        if !due && kept(Rule::SweptAfterDeadlineOnly) {
             return Ok(false);
         }
         let event = if call.answered_at.is_some() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cloud::calls::Saved;
 use cloud::{StoreError, error};
 use domain::reconciliation::{Verdict, reconcile};
+use domain::rules::{Rule, kept};
 use domain::{Call, CallEvent, Effect, FailureReason, HangupCause, HangupOrigin, When};
 use tokio::time::{Instant, Sleep};
 use tracing::Instrument;
@@ -105,6 +106,7 @@ impl CallTask {
                 self.limit_answered_call();
                 self.play();
             }
+            Effect::HangUp if !kept(Rule::HungUpAfterMedia) => {}
             Effect::HangUp => self.request_hang_up(HangupOrigin::MediaOver),
             Effect::Forget => self.log_end(),
         }
@@ -214,6 +216,9 @@ impl CallTask {
                         tracing::warn!(call_id = %id, error = %error::chain(&error), "the call was not continued");
                     }
                 }
+                if !kept(Rule::SentOnSurely) {
+                    return EffectDone::Continued;
+                }
                 tokio::time::sleep(backoff.next_delay()).await;
             }
         }));
@@ -316,6 +321,12 @@ impl CallTask {
                 self.hang_up_on_an_errand();
             }
             Verdict::SendOn => self.send_on(look.playing),
+            Verdict::HangUp(event) => {
+                if let Some(event) = event {
+                    self.apply(&event, at);
+                }
+                self.hang_up_soon();
+            }
         }
     }
 
@@ -344,6 +355,10 @@ impl CallTask {
             return;
         };
         tracing::warn!(call_id = %id, asked_before = live.hangup_asked, "the call is past its deadline");
+        if !kept(Rule::EndsByItsDeadline) {
+            live.deadline = Box::pin(tokio::time::sleep(Duration::MAX));
+            return;
+        }
         if !live.hangup_asked {
             self.request_hang_up(HangupOrigin::Deadline);
             return;
@@ -363,6 +378,11 @@ impl CallTask {
             &CallEvent::HangupRequested(origin),
             When::ours(self.shared.now()),
         );
+        self.hang_up_soon();
+    }
+
+    /// Hangs up, unless that has been asked for already.
+    fn hang_up_soon(&mut self) {
         if let Some(live) = &mut self.live
             && !live.hangup_asked
         {

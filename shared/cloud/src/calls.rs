@@ -7,6 +7,7 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use domain::rules::{Rule, kept};
 use domain::{
     BridgeId, Call, CallEvent, CallId, CallStatus, ClaimId, FailureReason, HangupOrigin, Timestamp,
     When,
@@ -70,7 +71,9 @@ impl Claim {
     /// What it means that `attempt` was refused because of what is stored.
     #[must_use]
     pub fn refused(stored: Call, attempt: ClaimId) -> Self {
-        let ours = stored.claim == Some(attempt) && stored.status == CallStatus::Dialing;
+        let ours = stored.claim == Some(attempt)
+            && stored.status == CallStatus::Dialing
+            && kept(Rule::OwnClaimKnown);
         let pending = stored.status == CallStatus::Pending && stored.owner.is_none();
         if ours {
             // Written before, and its answer lost.
@@ -90,7 +93,11 @@ impl Saved {
         let same = stored.claim == call.claim
             && stored.sequence >= call.sequence
             && (!call.status.is_terminal() || stored.status == call.status);
-        if same { Self::Yes } else { Self::Lost }
+        if same && kept(Rule::OwnSaveKnown) {
+            Self::Yes
+        } else {
+            Self::Lost
+        }
     }
 }
 

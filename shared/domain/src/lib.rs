@@ -18,6 +18,7 @@ pub mod origination;
 pub mod outcome;
 pub mod phone_number;
 pub mod reconciliation;
+pub mod rules;
 pub mod timestamp;
 pub mod transition;
 pub mod variables;

@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use crate::rules::{Rule, kept};
 use crate::{CallRequest, FailureReason, HangupCause, SipCode, Timestamp};
 
 /// Something the shell tells the machine.
@@ -217,7 +218,7 @@ impl Origination {
         policy: RetryPolicy,
         now: Timestamp,
     ) -> (Self, Vec<Action>) {
-        let (state, action) = if now > request.dial_before {
+        let (state, action) = if now > request.dial_before && kept(Rule::DialledInTimeOnly) {
             let action = Action::RecordFailure(FailureReason::Expired);
             (State::RecordingFailure, action)
         } else {
@@ -255,6 +256,10 @@ impl Origination {
                 State::Creating | State::WaitingToCreate | State::AwaitingStasisStart,
                 Input::StasisStarted,
             ) => {
+                if !kept(Rule::ClaimThenDial) {
+                    let dial = Action::Dial(Duration::ZERO);
+                    return self.go(State::Dialling { confirmed: false }, [dial]);
+                }
                 // Also when the create's answer is late or was lost: the channel is there and ours.
                 self.go(State::Claiming { gone: None }, [Action::Claim])
             }
@@ -298,6 +303,11 @@ impl Origination {
             (State::RecordingFailure, Input::FailureRecorded(RecordReply::Settled)) => {
                 self.go(State::Done, [Action::DeleteMessage])
             }
+            (State::RecordingFailure, Input::FailureRecorded(RecordReply::Unavailable))
+                if !kept(Rule::FailureThenDelete) =>
+            {
+                self.go(State::Done, [Action::DeleteMessage])
+            }
             (State::RecordingFailure, Input::FailureRecorded(RecordReply::Unavailable)) => {
                 self.give_back(self.policy.return_after)
             }
@@ -307,10 +317,17 @@ impl Origination {
 
     fn created(&mut self, reply: CreateReply) -> Vec<Action> {
         match reply {
+            CreateReply::Created if !kept(Rule::ClaimThenDelete) => {
+                let actions = [Action::AwaitStasisStart, Action::DeleteMessage];
+                self.go(State::AwaitingStasisStart, actions)
+            }
             CreateReply::Created => self.go(State::AwaitingStasisStart, [Action::AwaitStasisStart]),
             // Our own create whose answer was lost: its StasisStart is on the way or has its timer.
             CreateReply::Exists if self.failed_attempts > 0 => {
                 self.go(State::AwaitingStasisStart, [Action::AwaitStasisStart])
+            }
+            CreateReply::Exists if !kept(Rule::ExistingNotDone) => {
+                self.go(State::Done, [Action::DeleteMessage])
             }
             CreateReply::Exists => self.go(State::Inspecting, [Action::Inspect]),
             CreateReply::Refused => self.go(
@@ -358,6 +375,12 @@ impl Origination {
         gone: Option<(HangupCause, Option<SipCode>)>,
     ) -> Vec<Action> {
         self.failed_attempts = 0;
+        let reply = match reply {
+            ClaimReply::Unavailable if !kept(Rule::UnansweredClaimNotDialled) => {
+                ClaimReply::Claimed
+            }
+            reply => reply,
+        };
         match (reply, gone) {
             (ClaimReply::Claimed, None) => self.go(
                 State::Dialling { confirmed: false },
@@ -382,6 +405,10 @@ impl Origination {
                     Action::RecordFailure(FailureReason::Expired),
                 ],
             ),
+            (ClaimReply::Unavailable, _) if !kept(Rule::UnansweredClaimReturned) => self.go(
+                State::Done,
+                [Action::HangUpUndialled, Action::DeleteMessage],
+            ),
             (ClaimReply::Unavailable, _) => self.go(
                 State::Done,
                 [
@@ -398,14 +425,16 @@ impl Origination {
             _ if confirmed => self.go(State::Done, [Action::DeleteMessage]),
             DialReply::Gone => self.end_undialled(FailureReason::EndedUnanswered, false),
             DialReply::Refused => self.end_undialled(FailureReason::DialRefused, true),
-            DialReply::NotSent => {
+            DialReply::NotSent | DialReply::Lost
+                if reply == DialReply::NotSent || !kept(Rule::DialOnce) =>
+            {
                 self.failed_attempts = self.failed_attempts.saturating_add(1);
                 match self.policy.delay(self.failed_attempts) {
                     Some(delay) => self.go(State::Dialling { confirmed }, [Action::Dial(delay)]),
                     None => self.end_undialled(FailureReason::DialRefused, true),
                 }
             }
-            DialReply::Lost => self.go(
+            DialReply::NotSent | DialReply::Lost => self.go(
                 State::AwaitingDialConfirmation,
                 [Action::AwaitDialConfirmation],
             ),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::rules::{Rule, kept};
 use crate::transition::HangupOrigin;
 use crate::{CallStatus, HangupCause};
 
@@ -136,7 +137,7 @@ pub fn final_status(facts: Facts) -> (CallStatus, Option<FailureReason>) {
     use FailureReason as Why;
     use HangupCause as Cause;
 
-    if facts.answered {
+    if facts.answered && kept(Rule::AnsweredIsCompleted) {
         return (CallStatus::Completed, None);
     }
     match facts.hangup {
@@ -150,7 +151,9 @@ pub fn final_status(facts: Facts) -> (CallStatus, Option<FailureReason>) {
     }
     let reason = match facts.cause {
         Cause::UserBusy => return (CallStatus::Busy, None),
-        Cause::NoUserResponse | Cause::NoAnswer if facts.alerted => {
+        Cause::NoUserResponse | Cause::NoAnswer
+            if facts.alerted || !kept(Rule::NoAnswerNeedsAlert) =>
+        {
             return (CallStatus::NoAnswer, None);
         }
         Cause::NoUserResponse | Cause::NoAnswer => Why::NoResponse,

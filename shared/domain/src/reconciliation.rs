@@ -4,6 +4,7 @@
 //! [`reconcile`] takes the record and what Asterisk says of the channel, and nothing else. Asked twice it
 //! decides the same; followed twice it changes nothing the second time. A call is never dialled again.
 
+use crate::rules::{Rule, kept};
 use crate::{Call, CallEvent, CallStatus, FailureReason, HangupCause, Timestamp};
 
 /// What Asterisk says of a call's channel.
@@ -40,6 +41,8 @@ pub enum Verdict {
     Follow(Option<CallEvent>),
     /// Follow it, and send it on (or play to it): it was answered and nobody has.
     SendOn,
+    /// Hang it up: that was wanted, and may have been forgotten. What has become clear is this.
+    HangUp(Option<CallEvent>),
     /// It is over.
     End(CallEvent),
     /// Whether its phone rang cannot be told: hang the channel up, and it is over.
@@ -53,7 +56,19 @@ pub fn reconcile(call: &Call, channel: ChannelSeen, known: Knowledge) -> Verdict
     match (call.status, channel) {
         (Pending, _) => Verdict::Leave,
         (status, _) if status.is_terminal() => Verdict::Leave,
-        (Answered, ChannelSeen::Up { in_stasis: true }) => Verdict::SendOn,
+        (_, ChannelSeen::Down | ChannelSeen::Ringing | ChannelSeen::Up { .. })
+            if call.hangup.is_some() && kept(Rule::HangupRemembered) =>
+        {
+            let seen = match channel {
+                ChannelSeen::Up { .. } => fresh(call, CallEvent::Answered),
+                ChannelSeen::Ringing => fresh(call, CallEvent::Rang),
+                ChannelSeen::Down | ChannelSeen::Gone => None,
+            };
+            Verdict::HangUp(seen)
+        }
+        (Answered, ChannelSeen::Up { in_stasis: true }) if kept(Rule::WaitingSentOn) => {
+            Verdict::SendOn
+        }
         (_, ChannelSeen::Up { .. }) => Verdict::Follow(fresh(call, CallEvent::Answered)),
         (_, ChannelSeen::Ringing) => Verdict::Follow(fresh(call, CallEvent::Rang)),
         // A channel is `Down` while early media plays, too.
@@ -64,6 +79,7 @@ pub fn reconcile(call: &Call, channel: ChannelSeen, known: Knowledge) -> Verdict
         (_, ChannelSeen::Down) => {
             Verdict::HangUpAndEnd(CallEvent::Failed(FailureReason::OutcomeUnknown))
         }
+        (_, ChannelSeen::Gone) if !kept(Rule::GoneIsOver) => Verdict::Follow(None),
         (Answered, ChannelSeen::Gone) => Verdict::End(CallEvent::Ended {
             cause: HangupCause::Unknown,
             sip_code: None,
@@ -125,6 +141,8 @@ mod tests {
         let ringing = after(&[claimed(), CallEvent::Rang]);
         let early = after(&[claimed(), CallEvent::Progressed]);
         let answered = after(&[claimed(), CallEvent::Answered]);
+        let hangup = CallEvent::HangupRequested(crate::HangupOrigin::Client);
+        let unwanted = after(&[claimed(), CallEvent::Answered, hangup]);
         let unknown = CallEvent::Failed(FailureReason::OutcomeUnknown);
         let ended = CallEvent::Ended {
             cause: HangupCause::Unknown,
@@ -142,9 +160,11 @@ mod tests {
             (&early, Down, Verdict::Follow(None)),
             (&ringing, Gone, Verdict::End(unknown)),
             (&ringing, Ringing, Verdict::Follow(None)),
-            (&answered, Gone, Verdict::End(ended)),
+            (&answered, Gone, Verdict::End(ended.clone())),
             (&answered, Up { in_stasis: true }, Verdict::SendOn),
             (&answered, Up { in_stasis: false }, Verdict::Follow(None)),
+            (&unwanted, Up { in_stasis: true }, Verdict::HangUp(None)),
+            (&unwanted, Gone, Verdict::End(ended.clone())),
             (&pending(), Gone, Verdict::Leave),
         ] {
             assert_eq!(
@@ -193,8 +213,14 @@ mod tests {
             let known = Knowledge { dialled, ..NOTHING };
             let at = When::ours(Timestamp::from_millis(9_000));
             let once = match reconcile(&call, seen, known) {
-                Verdict::Leave | Verdict::Follow(None) | Verdict::SendOn => call,
-                Verdict::Follow(Some(event)) | Verdict::End(event) | Verdict::HangUpAndEnd(event) => {
+                Verdict::Leave
+                | Verdict::Follow(None)
+                | Verdict::SendOn
+                | Verdict::HangUp(None) => call,
+                Verdict::Follow(Some(event))
+                | Verdict::End(event)
+                | Verdict::HangUp(Some(event))
+                | Verdict::HangUpAndEnd(event) => {
                     let next = call.next(&event, at);
                     prop_assert!(next.is_some(), "an event that says nothing new");
                     next.map_or(call, |(call, _)| call)
@@ -202,7 +228,7 @@ mod tests {
             };
             prop_assert!(matches!(
                 reconcile(&once, seen, known),
-                Verdict::Leave | Verdict::Follow(None)
+                Verdict::Leave | Verdict::Follow(None) | Verdict::HangUp(None)
             ));
         }
     }

@@ -1,6 +1,7 @@
 //! How a call moves: one pure, total function from a call and an event to the call after it.
 
 use crate::outcome::{Facts, final_status};
+use crate::rules::{Rule, kept};
 use crate::{
     BridgeId, Call, CallStatus, ClaimId, FailureReason, HangupCause, SipCode, TimelineEntry,
     TimelineKind, Timestamp,
@@ -127,6 +128,10 @@ impl Call {
                 let mut call = self.moved(Dialing, TimelineKind::Progress, at);
                 call.alerted_at = Some(self.not_before_last(at.now));
                 Some((call, Effect::None))
+            }
+            (Answered, CallEvent::Rang) if !kept(Rule::NeverBack) => {
+                let back = self.moved(Ringing, TimelineKind::Ringing, at);
+                Some((back, Effect::None))
             }
             (Dialing, CallEvent::Rang) => {
                 let mut call = self.moved(Ringing, TimelineKind::Ringing, at);

@@ -235,7 +235,11 @@ impl Queue for Messages {
         loop {
             let control = self.control.clone();
             let request = move |_: &Arc<World>, state: &mut State| {
-                queue(state, control.as_ref()).receive(most, invisible, Instant::now())
+                let taken = queue(state, control.as_ref()).receive(most, invisible, Instant::now());
+                if state.witness.verbose {
+                    note_received(state, &taken);
+                }
+                taken
             };
             // A long poll is one request; until there is something it costs nothing.
             let world = Arc::clone(&self.process.world);
@@ -281,6 +285,15 @@ impl Queue for Messages {
             world.queued.notify_waiters();
         };
         self.ask(None, request).await
+    }
+}
+
+fn note_received(state: &mut State, taken: &[Delivery]) {
+    for delivery in taken {
+        if let Ok(QueueMessage::Dial(call)) = QueueMessage::decode(&delivery.body) {
+            let what = format!("received, time {}", delivery.receive_count);
+            state.witness.note(&what, Some(call.id));
+        }
     }
 }
 
@@ -352,7 +365,11 @@ impl Asterisk for Ari {
                 process: Arc::clone(&self.process),
                 socket,
             })),
-            Err(error) => Err(SocketLost::Failed(error.into())),
+            Err(error) => {
+                // It may still take the place of the next.
+                self.process.world.upheaval(Duration::from_secs(25));
+                Err(SocketLost::Failed(error.into()))
+            }
         }
     }
 

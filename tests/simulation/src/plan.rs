@@ -58,6 +58,11 @@ pub enum Callee {
         /// How long it lasts.
         lasts: Duration,
     },
+    /// It rings, is answered, and goes on for longer than a call may.
+    TalksOn {
+        /// How long it rings.
+        after: Duration,
+    },
     /// Early media, then it is answered.
     EarlyMedia {
         /// How long the early media last.
@@ -154,6 +159,10 @@ pub enum Service {
     Queue,
 }
 
+/// How long an answered call may last.
+pub const MAX_CALL_DURATION: Duration = Duration::from_secs(60);
+/// How long a patient call may wait.
+const PATIENT: Duration = Duration::from_secs(600);
 /// When the last call is asked for.
 const CALLS_WITHIN: Duration = Duration::from_secs(60);
 /// When the last fault begins.
@@ -165,18 +174,27 @@ impl Plan {
     pub fn draw(calls: usize) -> Self {
         let bridges = fastrand::usize(1..=3);
         let calm = fastrand::u32(..10) == 0;
-        let many = if calm { 0 } else { fastrand::usize(1..=6) };
-        let mut faults: Vec<_> = (0..many)
-            .map(|_| (up_to(FAULTS_WITHIN), Fault::draw(bridges)))
-            .collect();
+        let stormy = fastrand::u32(..5) == 0;
+        let mut faults: Vec<_> = if calm {
+            Vec::new()
+        } else if stormy {
+            let many = fastrand::usize(10..=40);
+            let kill = || (up_to(FAULTS_WITHIN), Fault::draw_kill(bridges));
+            std::iter::repeat_with(kill).take(many).collect()
+        } else {
+            let many = fastrand::usize(1..=6);
+            let fault = || (up_to(FAULTS_WITHIN), Fault::draw(bridges));
+            std::iter::repeat_with(fault).take(many).collect()
+        };
         faults.sort_by_key(|(at, _)| *at);
         Self {
             calls: (0..calls).map(|_| PlannedCall::draw(calm)).collect(),
             bridges,
-            lossy: if calm || fastrand::bool() {
-                0
-            } else {
-                fastrand::u32(1..=40)
+            lossy: match fastrand::u32(..6) {
+                _ if calm => 0,
+                0..3 => 0,
+                3..5 => fastrand::u32(1..=40),
+                _ => fastrand::u32(40..=200),
             },
             duplicates: if calm || fastrand::bool() {
                 0
@@ -190,6 +208,12 @@ impl Plan {
 }
 
 impl PlannedCall {
+    /// Whether it may wait in the queue for longer than anything goes wrong.
+    #[must_use]
+    pub fn is_patient(&self) -> bool {
+        self.queue_timeout == PATIENT
+    }
+
     fn draw(calm: bool) -> Self {
         let seconds = |range| Duration::from_secs(fastrand::u64(range));
         let once_in = |many: u32| fastrand::u32(..many) == 0;
@@ -201,10 +225,14 @@ impl PlannedCall {
             queue_timeout: if !calm && once_in(8) {
                 seconds(1..=20)
             } else {
-                Duration::from_secs(600)
+                PATIENT
             },
             repeats: fastrand::bool(),
-            ends_after: once_in(6).then(|| up_to(Duration::from_secs(15))),
+            ends_after: match fastrand::u32(..12) {
+                0 => Some(up_to(Duration::from_secs(15))),
+                1 => Some(up_to(Duration::from_millis(400))),
+                _ => None,
+            },
             plays: once_in(5),
         }
     }
@@ -215,7 +243,8 @@ impl Callee {
         let after = up_to(Duration::from_secs(6));
         let lasts = Duration::from_millis(500) + up_to(Duration::from_secs(10));
         match fastrand::u32(..20) {
-            0..=8 => Self::Answers { after, lasts },
+            0..=7 => Self::Answers { after, lasts },
+            8 => Self::TalksOn { after },
             9 => Self::AnswersBriefly { lasts },
             10 | 11 => Self::EarlyMedia { after, lasts },
             12 | 13 => Self::Busy { after },
@@ -229,6 +258,15 @@ impl Callee {
 }
 
 impl Fault {
+    /// A kill with a quick restart.
+    fn draw_kill(bridges: usize) -> Self {
+        Self::Kill {
+            bridge: fastrand::usize(..bridges),
+            after_steps: fastrand::u32(..60),
+            back_after: Some(up_to(Duration::from_secs(3))),
+        }
+    }
+
     fn draw(bridges: usize) -> Self {
         let bridge = fastrand::usize(..bridges);
         let service = match fastrand::u32(..3) {

@@ -15,7 +15,7 @@ use tokio::runtime::Builder;
 use tokio::time::Instant;
 
 use crate::outside::{Messages, Store, of_bridge};
-use crate::plan::{Fault, Plan, PlannedCall};
+use crate::plan::{Fault, MAX_CALL_DURATION, Plan, PlannedCall};
 use crate::process::Process;
 use crate::switch::{self, Switch};
 use crate::witness::{Told, Truth};
@@ -281,6 +281,7 @@ impl Simulation {
 
     async fn twin(self: Arc<Self>, bridge: usize, lasts: Duration) {
         self.world.upheaval(lasts);
+        self.world.lock().witness.twins = true;
         let Some((process, running)) = self.new_bridge(bridge) else {
             return;
         };
@@ -316,7 +317,10 @@ impl Simulation {
             answered: false,
             ended: None,
             sent_on: 0,
-            end_asked: false,
+            hung_up: false,
+            waited_in_vain: false,
+            end_asked: None,
+            end_promised: false,
             told: Told::Nothing,
             touched: false,
             begun,
@@ -347,9 +351,12 @@ impl Simulation {
             };
             // Whatever the answer: the request may have had its effect.
             if let Some(truth) = self.world.lock().witness.truth(id) {
-                truth.end_asked = true;
+                truth.end_asked = Some(Instant::now());
             }
-            let _ = ending.end(id).await;
+            let promised = ending.end(id).await.is_ok();
+            if let Some(truth) = self.world.lock().witness.truth(id) {
+                truth.end_promised = promised;
+            }
         }
     }
 
@@ -425,14 +432,15 @@ fn settings() -> BridgeSettings {
         ("CALLS_TABLE", "calls"),
         ("STATE_TABLE", "state"),
         ("CALLS_QUEUE_URL", "http://127.0.0.1:1/q"),
-        ("MAX_CALL_DURATION", "60"),
     ]
     .into_iter()
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .collect();
     let mut reader = Reader::new(&given);
     let settings = BridgeSettings::read(&mut reader);
-    reader.finish(settings).expect("good settings")
+    let mut settings = reader.finish(settings).expect("good settings");
+    settings.max_call_duration = MAX_CALL_DURATION;
+    settings
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

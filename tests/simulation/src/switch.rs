@@ -329,6 +329,13 @@ pub fn hang_up(world: &Arc<World>, state: &mut State, host: usize, id: CallId) -
     if state.switches[host].seen(id) == ChannelSeen::Gone {
         return ChannelReply::Gone;
     }
+    let dialled = state.switches[host]
+        .channels
+        .get(&id)
+        .is_some_and(|c| c.dialled);
+    if let Some(truth) = state.witness.truth(id) {
+        truth.hung_up |= dialled;
+    }
     let cause = HangupCause::NormalClearing;
     destroy(world, state, host, id, None, cause, Some(SOFT));
     ChannelReply::Done
@@ -366,7 +373,7 @@ fn destroy(
     state.witness.note("channel gone", Some(id));
     // One that was not dialled is nothing to the phone.
     if let Some(truth) = state.witness.truth(id).filter(|_| dialled) {
-        truth.ended = Some(cause);
+        truth.ended = Some((cause, Instant::now()));
     }
 }
 
@@ -401,7 +408,7 @@ impl Leg {
             return;
         }
         let ended = match callee {
-            Callee::Answers { after, .. } => {
+            Callee::Answers { after, .. } | Callee::TalksOn { after } => {
                 self.rings(after, None).await;
                 self.waits().await
             }
@@ -454,13 +461,23 @@ impl Leg {
 
     /// Nobody stays on the line for ever when nothing happens.
     async fn waits(&self) -> Option<(HangupCause, HangupCause)> {
-        const PATIENCE: Duration = Duration::from_secs(75);
-        tokio::time::sleep(PATIENCE).await;
-        let state = &mut *self.world.lock();
-        let channel = state.switches[self.host].channel(self.id, self.made)?;
-        let cause = HangupCause::NormalClearing;
-        (channel.phone == Phone::Up && channel.in_stasis && !channel.playing)
-            .then_some((cause, cause))
+        const PATIENCE: Duration = Duration::from_secs(45);
+        loop {
+            tokio::time::sleep(PATIENCE).await;
+            let state = &mut *self.world.lock();
+            let channel = state.switches[self.host].channel(self.id, self.made)?;
+            if channel.phone != Phone::Up || !channel.in_stasis {
+                return None;
+            }
+            if channel.playing {
+                continue;
+            }
+            if let Some(truth) = state.witness.truth(self.id) {
+                truth.waited_in_vain = truth.sent_on == 0;
+            }
+            let cause = HangupCause::NormalClearing;
+            return Some((cause, cause));
+        }
     }
 
     fn answers(&self) {
@@ -494,6 +511,20 @@ impl Leg {
         for signal in signals {
             switch.emit(self.id, *signal, at);
         }
+        // The two signals of one fact come apart at times.
+        if fastrand::u8(..8) == 0
+            && let Some(last) = signals.last().copied()
+        {
+            let (world, host, id, made) = (Arc::clone(&self.world), self.host, self.id, self.made);
+            tokio::spawn(async move {
+                tokio::time::sleep(millis(0..800)).await;
+                let at = world.now();
+                let switch = &mut world.lock().switches[host];
+                if switch.channel(id, made).is_some() {
+                    switch.emit(id, last, at);
+                }
+            });
+        }
         state
             .witness
             .note(&format!("phone {phone:?}"), Some(self.id));
@@ -524,6 +555,7 @@ impl Callee {
             Self::Answers { lasts, .. }
             | Self::EarlyMedia { lasts, .. }
             | Self::AnswersBriefly { lasts } => lasts,
+            Self::TalksOn { .. } => Duration::from_secs(600),
             _ => Duration::ZERO,
         }
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use cloud::Heartbeat;
 use cloud::calls::{Claim, Creation, PendingEnd, Saved};
 use cloud::tables::{PENDING, held_by};
+use domain::rules::{Rule, kept};
 use domain::{BridgeId, Call, CallEvent, CallId, CallStatus, ClaimId, Timestamp, When};
 
 /// The table of calls.
@@ -29,6 +30,7 @@ impl Row {
             return None;
         }
         Some(match (&call.owner, call.deadline) {
+            (Some(_), _) if !kept(Rule::HolderIndexed) => return None,
             (Some(owner), Some(deadline)) => (held_by(owner), deadline),
             _ => (PENDING.to_owned(), call.request.dial_before),
         })
@@ -39,8 +41,8 @@ impl Table {
     /// See [`cloud::ports::Calls::create`].
     pub fn create(&mut self, call: &Call) -> Creation {
         match self.rows.get(&call.request.id) {
-            Some(row) => Creation::Exists(Box::new(row.call.clone())),
-            None => {
+            Some(row) if kept(Rule::CreateOnce) => Creation::Exists(Box::new(row.call.clone())),
+            _ => {
                 let row = Row {
                     call: call.clone(),
                     before: None,
@@ -75,9 +77,14 @@ impl Table {
         let Some(stored) = self.get(id) else {
             return Claim::Missing;
         };
+        let mut stored = stored.clone();
+        if !kept(Rule::ClaimPendingOnly) {
+            stored.status = CallStatus::Pending;
+            stored.owner = None;
+        }
         let free = stored.status == CallStatus::Pending
             && stored.owner.is_none()
-            && stored.request.dial_before >= now;
+            && (stored.request.dial_before >= now || !kept(Rule::DialledInTimeOnly));
         let event = CallEvent::Claimed {
             owner: owner.clone(),
             claim,
@@ -89,7 +96,7 @@ impl Table {
                 self.put(call.clone());
                 Claim::Claimed(Box::new(call))
             }
-            None => Claim::refused(stored.clone(), claim),
+            None => Claim::refused(stored, claim),
         }
     }
 
@@ -99,7 +106,9 @@ impl Table {
             return Saved::Lost;
         };
         let mine = call.claim.is_some() && stored.claim == call.claim;
-        if mine && stored.sequence < call.sequence && stored.ended_at.is_none() {
+        let newer = stored.sequence < call.sequence || !kept(Rule::SaveNewerOnly);
+        let live = stored.ended_at.is_none() || !kept(Rule::SaveLiveOnly);
+        if mine && newer && live {
             self.put(call.clone());
             return Saved::Yes;
         }
@@ -114,7 +123,8 @@ impl Table {
         let Some(stored) = self.get(pending.request.id) else {
             return PendingEnd::Missing;
         };
-        if stored.status == CallStatus::Pending && stored.owner.is_none() {
+        let pending = stored.status == CallStatus::Pending && stored.owner.is_none();
+        if pending || !kept(Rule::EndPendingOnly) {
             self.put(ended);
             return PendingEnd::Ended;
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::{Call, CallId, CallStatus, FailureReason, HangupCause};
 use tokio::time::Instant;
 
-use crate::plan::{Callee, PlannedCall};
+use crate::plan::{Callee, MAX_CALL_DURATION, PlannedCall};
 
 /// What really happened with a call.
 #[derive(Clone, Debug)]
@@ -20,12 +20,18 @@ pub struct Truth {
     pub alerted: bool,
     /// The callee answered.
     pub answered: bool,
-    /// It was over for the phone, with this cause.
-    pub ended: Option<HangupCause>,
+    /// It was over for the phone, with this cause, then.
+    pub ended: Option<(HangupCause, Instant)>,
+    /// We hung the phone's channel up.
+    pub hung_up: bool,
+    /// It was answered, and nothing happened until the callee lost patience.
+    pub waited_in_vain: bool,
     /// How often it was sent on into the dialplan, or played to.
     pub sent_on: u32,
-    /// Its client asked for its end, and was told that it would come.
-    pub end_asked: bool,
+    /// Its client asked for its end then.
+    pub end_asked: Option<Instant>,
+    /// And was told that it would come.
+    pub end_promised: bool,
     /// What its client was told.
     pub told: Told,
     /// A request about it was lost, or its answer.
@@ -54,13 +60,18 @@ pub struct Witness {
     pub truths: BTreeMap<CallId, Truth>,
     /// What must never be, and was.
     pub violations: Vec<String>,
-    /// When something broke that concerns all calls: a crash, a restart, a cut, an outage.
+    /// From when to when something was wrong that concerns all calls: a crash, a restart, a cut, an outage.
     pub upheavals: Vec<(Instant, Instant)>,
     /// A number made of everything that happened, in order: two runs of one seed have the same.
     pub trace: u64,
+    /// So much is lost that nothing can be said about how long things take.
+    pub heavy_loss: bool,
+    /// Two programs with one bridge's id were at work: they hang up each other's channels.
+    pub twins: bool,
     /// Writes each step to the standard error.
     pub verbose: bool,
-    began: Option<Instant>,
+    /// When the first thing happened.
+    pub began: Option<Instant>,
 }
 
 impl Witness {
@@ -171,12 +182,53 @@ impl Witness {
         let Some(truth) = self.truths.get(&id).cloned() else {
             return;
         };
-        let disturbed = truth.touched
-            || self
-                .upheavals
+        let upheaval = |from: Instant| {
+            let during = |(began, until): &&(Instant, Instant)| *began <= over_at && *until >= from;
+            self.upheavals
                 .iter()
-                .any(|(from, until)| *from <= over_at && *until >= truth.begun);
-        if let Err(what) = agrees(call, &truth, disturbed) {
+                .filter(during)
+                .map(|(_, until)| *until)
+                .max()
+        };
+        let before = truth.begun.checked_sub(AFTERMATH).unwrap_or(truth.begun);
+        let disturbed = truth.touched || upheaval(before).is_some();
+        let wanted = call.hangup.is_some()
+            || self.twins
+            || call.failure_reason == Some(FailureReason::OutcomeUnknown);
+        let judged = agrees(call, &truth, disturbed, over_at).and_then(|()| {
+            let Some((_, ended_at)) = truth.ended else {
+                return Ok(());
+            };
+            // What was wanted may have been forgotten by a bridge that was killed before it could write it.
+            fair(
+                !truth.hung_up || wanted || upheaval(ended_at).is_some(),
+                "it was hung up, and nobody wanted that",
+            )?;
+            if self.heavy_loss {
+                return Ok(());
+            }
+            let healed_at = upheaval(ended_at).map_or(ended_at, |until| until.max(ended_at));
+            let known_by = healed_at + KNOWN_WITHIN;
+            let late = over_at.saturating_duration_since(known_by);
+            fair(
+                late.is_zero(),
+                &format!("its end was recorded {late:?} too late"),
+            )?;
+            if let Some(asked) = truth.end_asked.filter(|_| truth.end_promised) {
+                let healed_at = upheaval(asked).map_or(asked, |until| until.max(asked));
+                let late = ended_at.saturating_duration_since(healed_at + KNOWN_WITHIN);
+                fair(
+                    late.is_zero(),
+                    &format!("its client's hangup came {late:?} too late"),
+                )?;
+            }
+            let just_before = upheaval(ended_at.checked_sub(SOON).unwrap_or(ended_at));
+            fair(
+                !truth.waited_in_vain || just_before.is_some(),
+                "it waited in vain to be sent on",
+            )
+        });
+        if let Err(what) = judged {
             let reason = call.failure_reason.map_or("", FailureReason::as_str);
             let status = call.status;
             self.violation(
@@ -187,12 +239,22 @@ impl Witness {
     }
 }
 
+/// How long after the end of a call (or of what was wrong then) its record may still not say so.
+const KNOWN_WITHIN: Duration = Duration::from_secs(30);
+/// How long what was wrong may still show.
+const AFTERMATH: Duration = Duration::from_secs(60);
+/// How long something may take while nothing is wrong.
+const SOON: Duration = Duration::from_secs(15);
+
+fn fair(holds: bool, what: &str) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what.to_owned()) }
+}
+
 /// Whether a record agrees with the truth. A disturbed call may end unknown, but never wrong.
-fn agrees(call: &Call, truth: &Truth, disturbed: bool) -> Result<(), String> {
+fn agrees(call: &Call, truth: &Truth, disturbed: bool, over_at: Instant) -> Result<(), String> {
     use CallStatus::{Busy, Canceled, Completed, Failed, NoAnswer};
     use FailureReason as Why;
 
-    let fair = |holds: bool, what: &str| if holds { Ok(()) } else { Err(what.to_owned()) };
     match truth.told {
         Told::NobodyCalled => {
             fair(
@@ -205,20 +267,18 @@ fn agrees(call: &Call, truth: &Truth, disturbed: bool) -> Result<(), String> {
             )?;
         }
         Told::Accepted => fair(
-            call.failure_reason != Some(Why::NotQueued),
+            call.failure_reason != Some(Why::NotQueued) || (truth.touched && truth.plan.repeats),
             "its client was told that it is queued",
         )?,
         Told::Nothing | Told::Unknown => {}
     }
+    let cause = truth.ended.map(|(cause, _)| cause);
     match (call.status, call.failure_reason) {
         (Completed, _) => fair(truth.answered, "nobody answered")?,
-        (Busy, _) => fair(
-            truth.ended == Some(HangupCause::UserBusy),
-            "it was not busy",
-        )?,
+        (Busy, _) => fair(cause == Some(HangupCause::UserBusy), "it was not busy")?,
         (NoAnswer, _) => fair(truth.alerted && !truth.answered, "it did not ring in vain")?,
         (Canceled, _) => fair(
-            truth.end_asked && (!truth.answered || disturbed),
+            truth.end_asked.is_some() && (!truth.answered || disturbed),
             "its client did not end it unanswered",
         )?,
         (Failed, Some(Why::Expired | Why::NotQueued | Why::EndpointUnavailable)) => {
@@ -244,17 +304,43 @@ fn agrees(call: &Call, truth: &Truth, disturbed: bool) -> Result<(), String> {
                 .is_some_and(|at| at > call.request.dial_before),
             "it was given up before its time",
         )?,
-        Some(Why::OutcomeUnknown | Why::AsteriskRestarted | Why::BridgeLost) => {
+        Some(why @ (Why::OutcomeUnknown | Why::AsteriskRestarted | Why::BridgeLost)) => {
             fair(disturbed, "nothing kept its outcome from being known")?;
+            fair(
+                why != Why::BridgeLost || call.ended_at >= call.deadline,
+                "it was given up before its deadline",
+            )?;
         }
         _ => {}
     }
+    fair(
+        call.answered_at.is_none() || call.status == Completed,
+        "it was answered and not completed",
+    )?;
+    // Some bridge always comes back in time.
+    fair(
+        truth.told != Told::Accepted
+            || call.failure_reason != Some(Why::Expired)
+            || !truth.plan.is_patient(),
+        "it was accepted and never dialled",
+    )?;
     if disturbed {
         return Ok(());
     }
     let expected = match truth.plan.callee {
-        _ if truth.end_asked => return Ok(()),
+        _ if let Some(asked) = truth.end_asked => {
+            let late = over_at.saturating_duration_since(asked + SOON);
+            return fair(
+                !truth.end_promised || late.is_zero(),
+                &format!("its client's hangup came {late:?} too late"),
+            );
+        }
         _ if call.failure_reason == Some(Why::Expired) => return Ok(()),
+        Callee::TalksOn { .. } => {
+            let lasted = call.duration().unwrap_or_default();
+            fair(lasted < MAX_CALL_DURATION + SOON, "it lasted too long")?;
+            (Completed, None)
+        }
         Callee::NoEndpoint => (Failed, Some(Why::EndpointUnavailable)),
         Callee::Answers { .. } | Callee::AnswersBriefly { .. } | Callee::EarlyMedia { .. } => {
             (Completed, None)
@@ -271,7 +357,7 @@ fn agrees(call: &Call, truth: &Truth, disturbed: bool) -> Result<(), String> {
     )?;
     if matches!(
         truth.plan.callee,
-        Callee::Answers { .. } | Callee::EarlyMedia { .. }
+        Callee::Answers { .. } | Callee::EarlyMedia { .. } | Callee::TalksOn { .. }
     ) {
         fair(truth.sent_on == 1, "an answered call was not sent on once")?;
     }

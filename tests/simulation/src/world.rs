@@ -17,6 +17,9 @@ use crate::witness::Witness;
 /// When the simulated time begins: 2026-01-01T00:00:00Z, in milliseconds.
 const BEGINNING: i64 = 1_767_225_600_000;
 
+/// More than so many requests in a thousand lost is a lot.
+const HEAVY_LOSS: u32 = 40;
+
 /// The world.
 pub struct World {
     state: Mutex<State>,
@@ -58,7 +61,10 @@ impl World {
                 queue: queue(),
                 control: (0..plan.bridges).map(|n| (name(n), queue())).collect(),
                 switches: (0..plan.bridges).map(|_| Switch::new(began)).collect(),
-                witness: Witness::new(verbose),
+                witness: Witness {
+                    heavy_loss: plan.lossy > HEAVY_LOSS,
+                    ..Witness::new(verbose)
+                },
                 lossy: plan.lossy,
                 blocked: Vec::new(),
             }),
@@ -95,11 +101,10 @@ impl World {
         }
     }
 
-    /// Notes that something is wrong from now on for so long, and a while after.
+    /// Notes that something is wrong from now on for so long.
     pub fn upheaval(&self, lasts: Duration) {
-        const AFTERMATH: Duration = Duration::from_secs(60);
         let now = Instant::now();
-        let until = now + lasts + AFTERMATH;
+        let until = now + lasts;
         self.lock().witness.upheavals.push((now, until));
     }
 }

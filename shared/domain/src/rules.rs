@@ -1,0 +1,117 @@
+//! The rules that keep the promise: nobody's phone rings twice, no call is lost, every call ends.
+//!
+//! Each stands where it is kept, by its name. The simulation breaks them one by one and must notice each time:
+//! that is how it is known to be worth something. In a program that ships they cannot be broken; the feature
+//! `breakable-rules` is for tests only, and a release build refuses it.
+
+#[cfg(all(feature = "breakable-rules", not(debug_assertions)))]
+compile_error!("breakable-rules is for tests only");
+
+macro_rules! rules {
+    ($($name:ident: $text:literal,)*) => {
+        /// A rule.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Rule {
+            $(#[doc = $text] $name,)*
+        }
+
+        impl Rule {
+            /// All rules.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// What the rule says.
+            #[must_use]
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+rules! {
+    // The conditions of the table's writes.
+    CreateOnce: "A call is recorded only if there is none with its id.",
+    ClaimPendingOnly: "Only a pending call can be claimed.",
+    DialledInTimeOnly: "A call past its dial_before is neither claimed nor dialled.",
+    SaveNewerOnly: "A record is never overwritten by an older state.",
+    SaveLiveOnly: "A record that is over is never overwritten.",
+    EndPendingOnly: "Only a pending call can be expired, canceled or marked as not queued.",
+    HolderIndexed: "A claimed call is found by its bridge and by its deadline.",
+
+    // What a refused write means.
+    OwnClaimKnown: "A claim that was written and repeated is known as one's own.",
+    OwnSaveKnown: "A change that was written and repeated is known as one's own.",
+
+    // From the client to the queue.
+    RecordThenQueue: "A call is recorded before it is queued.",
+    UnsentMarkedFailed: "A call that may not have been queued is marked, before its client is told that nobody is called.",
+    ReplayQueuesAgain: "A request that is repeated queues its call again while that is pending.",
+
+    // From the message to the dial.
+    ClaimThenDial: "A call is claimed before it is dialled.",
+    ClaimThenDelete: "A message is deleted only when its call is claimed or over.",
+    UnansweredClaimNotDialled: "A claim without an answer is not taken for granted.",
+    UnansweredClaimReturned: "The message of a claim without an answer is given back.",
+    UnansweredClaimReconciled: "A claim without an answer, whose message does not come back, is left to reconciliation.",
+    DialOnce: "A dial whose answer was lost is not repeated.",
+    ExistingNotDone: "A channel that exists already does not mean that its call is done with.",
+    FailureThenDelete: "The message of a call that failed is deleted only when that is recorded.",
+    StartAwaitedForAWhile: "A channel's start is not waited for for ever.",
+    DuplicateReturned: "A second delivery is not deleted while the first is at work.",
+    CircuitCloses: "What answers again is used again.",
+
+    // Following a call.
+    NeverBack: "A status never goes back.",
+    AnsweredIsCompleted: "An answered call is completed, whatever ends it.",
+    NoAnswerNeedsAlert: "A call is not answered only if it rang.",
+    SentOnSurely: "An answered call is sent on, as often as it takes.",
+    HungUpAfterMedia: "A call is hung up when there is nothing more to play.",
+    EndsByItsDeadline: "A call is hung up at its deadline.",
+    ClientObeyed: "A hangup that comes while a call is being claimed is not forgotten.",
+    LateHangupSparesNext: "A hangup that comes late leaves the next attempt's channel alone.",
+
+    // After something was lost.
+    HeldReconciled: "A bridge looks for calls that it owns and does not follow.",
+    ChannelsReconciled: "A bridge looks for channels of its own that no call has.",
+    ResyncedOnReconnect: "A call is looked at again when events may have been missed.",
+    GoneIsOver: "A call whose channel is gone is over.",
+    HangupRemembered: "A hangup that was wanted before its bridge was lost is asked for again.",
+    WaitingSentOn: "An answered call that waits is sent on when its bridge is back.",
+    BridgeAnnounced: "A bridge makes itself known before it takes calls.",
+    SweptWhenPending: "A call that nobody takes expires.",
+    SweptWhenLost: "A call whose bridge is gone for good is ended.",
+    SweptAfterDeadlineOnly: "A call is not ended for another bridge before its deadline.",
+}
+
+/// Whether the rule is kept. It is.
+#[cfg(not(feature = "breakable-rules"))]
+#[must_use]
+pub const fn kept(_: Rule) -> bool {
+    true
+}
+
+/// Whether the rule is kept, by this thread.
+#[cfg(feature = "breakable-rules")]
+#[must_use]
+pub fn kept(rule: Rule) -> bool {
+    breaking::BROKEN.get() != Some(rule)
+}
+
+/// Breaks a rule on this thread, or none.
+#[cfg(feature = "breakable-rules")]
+pub fn break_rule(rule: Option<Rule>) {
+    breaking::BROKEN.set(rule);
+}
+
+#[cfg(feature = "breakable-rules")]
+mod breaking {
+    use std::cell::Cell;
+
+    use super::Rule;
+
+    thread_local! {
+        pub static BROKEN: Cell<Option<Rule>> = const { Cell::new(None) };
+    }
+}

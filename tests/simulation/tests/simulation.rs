@@ -1,0 +1,64 @@
+//! The simulation notices what it is there to notice, and a seed replays.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use domain::rules::{Rule, break_rule};
+use simulation::run;
+
+/// Calls in a seed.
+const CALLS: usize = 100;
+/// Seeds in which a broken rule has to be noticed.
+const SEEDS: u64 = 400;
+
+/// The first seed in which the rule's breach is noticed, and as what.
+fn noticed(rule: Rule) -> Option<(u64, String)> {
+    break_rule(Some(rule));
+    let found = (0..SEEDS).find_map(|seed| {
+        let first = run(seed, CALLS, false).violations.into_iter().next()?;
+        Some((seed, first))
+    });
+    break_rule(None);
+    found
+}
+
+#[test]
+fn every_broken_rule_is_noticed() {
+    let next = AtomicUsize::new(0);
+    let unnoticed = Mutex::new(Vec::new());
+    let work = || {
+        while let Some(rule) = Rule::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match noticed(*rule) {
+                Some((seed, violation)) => {
+                    let (_, what) = violation.split_once(": ").unwrap_or_default();
+                    let what: String = what.chars().take(70).collect();
+                    println!("{rule:?}: noticed in seed {seed}: {what}");
+                }
+                None => unnoticed.lock().unwrap().push(*rule),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    let unnoticed = unnoticed.into_inner().unwrap();
+    assert!(unnoticed.is_empty(), "not noticed: {unnoticed:?}");
+    assert!(Rule::ALL.len() >= 30);
+}
+
+#[test]
+fn a_seed_replays() {
+    for seed in 0..40 {
+        let (once, again) = (run(seed, CALLS, false), run(seed, CALLS, false));
+        assert_eq!(once.trace, again.trace, "seed {seed}");
+        assert_eq!(once.endings, again.endings, "seed {seed}");
+    }
+}
+
+#[test]
+fn different_seeds_differ() {
+    assert_ne!(run(1, CALLS, false).trace, run(2, CALLS, false).trace);
+}
