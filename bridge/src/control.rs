@@ -50,7 +50,6 @@ pub async fn run(
                 let done: Vec<_> = deliveries
                     .into_iter()
                     .filter(|delivery| match obey(&registry, &metrics, delivery) {
-                        Obeyed::Yes => true,
                         Obeyed::NotYet => false,
                         Obeyed::NotFollowed(id) => {
                             let registry = Arc::clone(&registry);
@@ -80,23 +79,22 @@ pub async fn run(
 
 /// What became of a message.
 enum Obeyed {
-    Yes,
     /// It has to come back.
     NotYet,
     /// This bridge does not follow the call (any more): its channel, if there is one, is to end all the same.
     NotFollowed(CallId),
 }
 
-/// Does what a message says.
+/// Does what a message says. A hangup comes back until its call is no longer followed: only then nothing that happens
+/// to this bridge can make it forgotten.
 fn obey(registry: &Registry, metrics: &Metrics, delivery: &Delivery) -> Obeyed {
     match ControlMessage::decode(&delivery.body) {
-        Ok(ControlMessage::HangUp(id)) if registry.hang_up(id) => Obeyed::Yes,
-        // One that is being claimed right now is asked again.
         Ok(ControlMessage::HangUp(id)) if registry.contains(id) => {
+            registry.hang_up(id);
             if kept(Rule::ClientObeyed) {
                 Obeyed::NotYet
             } else {
-                Obeyed::Yes
+                Obeyed::NotFollowed(id)
             }
         }
         Ok(ControlMessage::HangUp(id)) => Obeyed::NotFollowed(id),

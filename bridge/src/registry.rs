@@ -87,7 +87,8 @@ impl Registry {
             .is_some_and(|entry| entry.mailbox.try_send(Mail::Event(event)).is_ok())
     }
 
-    /// Asks for the end of a call that this bridge has claimed; `false` if it has none such.
+    /// Asks for the end of a call that this bridge has claimed; `false` if it has none such. Asked again, nothing
+    /// changes.
     pub fn hang_up(&self, id: CallId) -> bool {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         calls.get(&id).is_some_and(|entry| {

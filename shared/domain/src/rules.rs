@@ -69,7 +69,7 @@ rules! {
     SentOnSurely: "An answered call is sent on, as often as it takes.",
     HungUpAfterMedia: "A call is hung up when there is nothing more to play.",
     EndsByItsDeadline: "A call is hung up at its deadline.",
-    ClientObeyed: "A hangup that comes while a call is being claimed is not forgotten.",
+    ClientObeyed: "A hangup is asked for again until its call is no longer followed.",
     LateHangupSparesNext: "A hangup that comes late leaves the next attempt's channel alone.",
 
     // After something was lost.

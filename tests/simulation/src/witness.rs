@@ -194,6 +194,7 @@ impl Witness {
         let disturbed = truth.touched || upheaval(before).is_some();
         let wanted = call.hangup.is_some()
             || self.twins
+            || (truth.end_asked.is_some() && truth.touched)
             || call.failure_reason == Some(FailureReason::OutcomeUnknown);
         let judged = agrees(call, &truth, disturbed, over_at).and_then(|()| {
             let Some((_, ended_at)) = truth.ended else {
@@ -204,11 +205,16 @@ impl Witness {
                 !truth.hung_up || wanted || upheaval(ended_at).is_some(),
                 "it was hung up, and nobody wanted that",
             )?;
-            if self.heavy_loss {
+            if self.heavy_loss || self.twins {
                 return Ok(());
             }
+            let known_within = if truth.touched {
+                KNOWN_WITHIN_TOUCHED
+            } else {
+                KNOWN_WITHIN
+            };
             let healed_at = upheaval(ended_at).map_or(ended_at, |until| until.max(ended_at));
-            let known_by = healed_at + KNOWN_WITHIN;
+            let known_by = healed_at + known_within;
             let late = over_at.saturating_duration_since(known_by);
             fair(
                 late.is_zero(),
@@ -216,7 +222,7 @@ impl Witness {
             )?;
             if let Some(asked) = truth.end_asked.filter(|_| truth.end_promised) {
                 let healed_at = upheaval(asked).map_or(asked, |until| until.max(asked));
-                let late = ended_at.saturating_duration_since(healed_at + KNOWN_WITHIN);
+                let late = ended_at.saturating_duration_since(healed_at + known_within);
                 fair(
                     late.is_zero(),
                     &format!("its client's hangup came {late:?} too late"),
@@ -241,6 +247,9 @@ impl Witness {
 
 /// How long after the end of a call (or of what was wrong then) its record may still not say so.
 const KNOWN_WITHIN: Duration = Duration::from_secs(30);
+/// The same for a call about which a request was lost: a claim without an answer is left alone for a while, and a channel
+/// that was made late is taken for its call's until the deadline.
+const KNOWN_WITHIN_TOUCHED: Duration = Duration::from_secs(120);
 /// How long what was wrong may still show.
 const AFTERMATH: Duration = Duration::from_secs(60);
 /// How long something may take while nothing is wrong.
