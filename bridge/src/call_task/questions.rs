@@ -89,8 +89,7 @@ async fn look_once(
 ) -> Result<Look, AriError> {
     let channel = ari.channel_seen(id).await?;
     let waits = channel == ChannelSeen::Up { in_stasis: true };
-    // If it cannot be told, it is left alone.
-    let playing = waits && plays && ari.is_playing(id).await.unwrap_or(true);
+    let playing = waits && plays && ari.is_playing(id).await?;
     let mut asterisk_started_at = None;
     if channel == ChannelSeen::Gone {
         asterisk_started_at = ari.started_at().await?;

@@ -188,7 +188,9 @@ impl Plan {
         };
         faults.sort_by_key(|(at, _)| *at);
         Self {
-            calls: (0..calls).map(|_| PlannedCall::draw(calm)).collect(),
+            calls: (0..calls)
+                .map(|_| PlannedCall::draw(calm, stormy))
+                .collect(),
             bridges,
             lossy: match fastrand::u32(..6) {
                 _ if calm => 0,
@@ -214,7 +216,7 @@ impl PlannedCall {
         self.queue_timeout == PATIENT
     }
 
-    fn draw(calm: bool) -> Self {
+    fn draw(calm: bool, stormy: bool) -> Self {
         let seconds = |range| Duration::from_secs(fastrand::u64(range));
         let once_in = |many: u32| fastrand::u32(..many) == 0;
         Self {
@@ -228,7 +230,7 @@ impl PlannedCall {
                 PATIENT
             },
             repeats: fastrand::bool(),
-            ends_after: match fastrand::u32(..12) {
+            ends_after: match fastrand::u32(..if stormy { 4 } else { 12 }) {
                 0 => Some(up_to(Duration::from_secs(15))),
                 1 => Some(up_to(Duration::from_millis(400))),
                 _ => None,

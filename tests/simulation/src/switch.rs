@@ -473,7 +473,7 @@ impl Leg {
                 continue;
             }
             if let Some(truth) = state.witness.truth(self.id) {
-                truth.waited_in_vain = truth.sent_on == 0;
+                truth.waited_in_vain = true;
             }
             let cause = HangupCause::NormalClearing;
             return Some((cause, cause));

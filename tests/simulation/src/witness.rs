@@ -24,7 +24,7 @@ pub struct Truth {
     pub ended: Option<(HangupCause, Instant)>,
     /// We hung the phone's channel up.
     pub hung_up: bool,
-    /// It was answered, and nothing happened until the callee lost patience.
+    /// It was answered, and nothing happened (any more) until the callee lost patience.
     pub waited_in_vain: bool,
     /// How often it was sent on into the dialplan, or played to.
     pub sent_on: u32,
@@ -231,7 +231,7 @@ impl Witness {
             let just_before = upheaval(ended_at.checked_sub(SOON).unwrap_or(ended_at));
             fair(
                 !truth.waited_in_vain || just_before.is_some(),
-                "it waited in vain to be sent on",
+                "its callee waited in vain",
             )
         });
         if let Err(what) = judged {
