@@ -5,7 +5,7 @@
 //! decides the same; followed twice it changes nothing the second time. A call is never dialled again.
 
 use crate::rules::{Rule, kept};
-use crate::{Call, CallEvent, CallStatus, FailureReason, HangupCause, Timestamp};
+use crate::{Call, CallEvent, CallStatus, FailureReason, HangupCause, HangupOrigin, Timestamp};
 
 /// What Asterisk says of a call's channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,12 @@ pub fn reconcile(call: &Call, channel: ChannelSeen, known: Knowledge) -> Verdict
             };
             Verdict::HangUp(seen)
         }
+        (Answered, ChannelSeen::Up { in_stasis: true })
+            if call.was_played() && kept(Rule::HangupRemembered) =>
+        {
+            let over = CallEvent::HangupRequested(HangupOrigin::MediaOver);
+            Verdict::HangUp(Some(over))
+        }
         (Answered, ChannelSeen::Up { in_stasis: true }) if kept(Rule::WaitingSentOn) => {
             Verdict::SendOn
         }
@@ -119,8 +125,26 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::When;
     use crate::transition::tests::{any_event, claimed, pending};
+    use crate::{Media, When};
+
+    #[test]
+    fn a_call_that_was_played_to_is_not_played_to_again() {
+        let mut call = pending();
+        call.request.media = Some(Media::new(&["sound:hello-world"]).unwrap());
+        let at = When::ours(Timestamp::from_millis(5_000));
+        for event in [claimed(), CallEvent::Answered] {
+            call = call.next(&event, at).unwrap().0;
+        }
+        let waits = ChannelSeen::Up { in_stasis: true };
+        assert_eq!(reconcile(&call, waits, NOTHING), Verdict::SendOn);
+        let (played, _) = call.next(&CallEvent::Played { whole: true }, at).unwrap();
+        let over = CallEvent::HangupRequested(HangupOrigin::MediaOver);
+        assert_eq!(
+            reconcile(&played, waits, NOTHING),
+            Verdict::HangUp(Some(over))
+        );
+    }
 
     fn after(events: &[CallEvent]) -> Call {
         events.iter().fold(pending(), |call, event| {
@@ -141,7 +165,7 @@ mod tests {
         let ringing = after(&[claimed(), CallEvent::Rang]);
         let early = after(&[claimed(), CallEvent::Progressed]);
         let answered = after(&[claimed(), CallEvent::Answered]);
-        let hangup = CallEvent::HangupRequested(crate::HangupOrigin::Client);
+        let hangup = CallEvent::HangupRequested(HangupOrigin::Client);
         let unwanted = after(&[claimed(), CallEvent::Answered, hangup]);
         let unknown = CallEvent::Failed(FailureReason::OutcomeUnknown);
         let ended = CallEvent::Ended {

@@ -216,8 +216,14 @@ impl Call {
 
     /// Whether something is being played to the callee.
     fn plays(&self) -> bool {
+        self.request.media.is_some() && self.hangup.is_none() && !self.was_played()
+    }
+
+    /// Whether what was to be played has been, or could not be.
+    #[must_use]
+    pub fn was_played(&self) -> bool {
         let played = |entry: &TimelineEntry| entry.kind == TimelineKind::Played;
-        self.request.media.is_some() && self.hangup.is_none() && !self.timeline.iter().any(played)
+        self.timeline.iter().any(played)
     }
 
     fn ended(&self, status: CallStatus, at: When) -> Self {

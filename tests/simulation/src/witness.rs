@@ -134,7 +134,8 @@ impl Witness {
                 format!("over as {} and changed to {}", before.status, after.status),
             );
         }
-        if after.status.progress() < before.status.progress() {
+        // Two programs that own a call both write what each has heard.
+        if after.status.progress() < before.status.progress() && !self.twins {
             self.violation(
                 id,
                 format!("{} went back to {}", before.status, after.status),
