@@ -1,6 +1,7 @@
 //! The bridge's heartbeat: it says in the table `state` that it is there, and how it is.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloud::heartbeats::HEARTBEAT_EVERY;
 use cloud::ports::SignsOfLife;
@@ -14,6 +15,9 @@ use crate::ari::Asterisk;
 use crate::flag::Flag;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+
+/// How soon a bridge that is not known yet tries again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What a heartbeat is made of.
 pub struct Heart {
@@ -33,6 +37,8 @@ pub struct Heart {
     pub metrics: Arc<Metrics>,
     /// Whether events arrive.
     pub up: Arc<Flag>,
+    /// Whether the bridge has made itself known: only then its calls can be ended for it.
+    pub known: Arc<Flag>,
 }
 
 impl Heart {
@@ -56,7 +62,12 @@ impl Heart {
             }
             let events_up = self.up.is_up();
             let ari_up = self.ari.ping().await.is_ok();
-            self.beat(events_up, ari_up).await;
+            let beaten = self.beat(events_up, ari_up).await;
+            if (announced && beaten) || !kept(Rule::BridgeAnnounced) {
+                self.known.set(true);
+            } else if !self.known.is_up() {
+                ticks.reset_after(AGAIN_AFTER);
+            }
         }
         self.beat(false, false).await;
     }
@@ -69,7 +80,7 @@ impl Heart {
         announced.is_ok()
     }
 
-    async fn beat(&self, events_up: bool, ari_up: bool) {
+    async fn beat(&self, events_up: bool, ari_up: bool) -> bool {
         let live_calls = self.registry.len();
         let heartbeat = Heartbeat {
             bridge_id: self.bridge_id.clone(),
@@ -81,8 +92,10 @@ impl Heart {
             live_calls: u64::try_from(live_calls).unwrap_or(u64::MAX),
             metrics: self.metrics.text(live_calls, events_up),
         };
-        if let Err(error) = self.heartbeats.beat(&heartbeat).await {
-            tracing::warn!(error = %error::chain(&error), "the heartbeat was not written");
+        let beaten = self.heartbeats.beat(&heartbeat).await;
+        if let Err(error) = &beaten {
+            tracing::warn!(error = %error::chain(error), "the heartbeat was not written");
         }
+        beaten.is_ok()
     }
 }

@@ -32,6 +32,8 @@ pub struct Poller {
     pub pacer: Arc<Pacer>,
     /// Whether events arrive.
     pub up: Arc<Flag>,
+    /// Whether the bridge has made itself known.
+    pub known: Arc<Flag>,
     /// The calls' tasks.
     pub tasks: TaskTracker,
 }
@@ -91,6 +93,7 @@ impl Poller {
     /// Waits until calls can be placed, and says how many.
     async fn wait_for_slots(&self) -> Vec<OwnedSemaphorePermit> {
         loop {
+            self.known.wait_for(true).await;
             self.up.wait_for(true).await;
             self.shared.ari_breaker.closed().await;
             self.shared.store_breaker.closed().await;

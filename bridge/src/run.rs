@@ -104,6 +104,7 @@ impl Bridge {
         let registry = Arc::new(Registry::default());
         let up = Arc::new(Flag::default());
         let settled_in = Arc::new(Flag::default());
+        let known = Arc::new(Flag::default());
         let (orphans_tx, orphans) = mpsc::channel(ORPHANS);
         let (done, done_rx) = mpsc::channel(deleter::BACKLOG);
         let deleter = tokio::spawn(deleter::run(Arc::clone(&outside.queue), done_rx));
@@ -131,6 +132,7 @@ impl Bridge {
             registry: Arc::clone(&registry),
             metrics: Arc::clone(&metrics),
             up: Arc::clone(&up),
+            known: Arc::clone(&known),
         };
         errands.spawn(heart.run(closing.clone()));
         if let Some(queue) = &outside.control {
@@ -177,6 +179,7 @@ impl Bridge {
             slots,
             pacer,
             up: Arc::clone(&up),
+            known,
             tasks: tasks.clone(),
         };
         for _ in 0..pollers {
