@@ -49,6 +49,12 @@ pub enum Verdict {
     HangUpAndEnd(CallEvent),
 }
 
+/// The end of a channel whose own event never came.
+const ENDED_UNSEEN: CallEvent = CallEvent::Ended {
+    cause: HangupCause::Unknown,
+    sip_code: None,
+};
+
 /// Decides about one call of this bridge.
 #[must_use]
 pub fn reconcile(call: &Call, channel: ChannelSeen, known: Knowledge) -> Verdict {
@@ -77,8 +83,14 @@ pub fn reconcile(call: &Call, channel: ChannelSeen, known: Knowledge) -> Verdict
         }
         (_, ChannelSeen::Up { .. }) => Verdict::Follow(fresh(call, CallEvent::Answered)),
         (_, ChannelSeen::Ringing) => Verdict::Follow(fresh(call, CallEvent::Rang)),
-        // A channel is `Down` while early media plays, too.
+        // What has rung is never `Down` again: this is the channel of another attempt, which nobody dialled.
+        (Ringing, ChannelSeen::Down) if !known.dialled => {
+            Verdict::HangUpAndEnd(CallEvent::Failed(FailureReason::OutcomeUnknown))
+        }
+        (Answered, ChannelSeen::Down) if !known.dialled => Verdict::HangUpAndEnd(ENDED_UNSEEN),
+        // The event that told us may be faster than the state that we see.
         (Ringing | Answered, ChannelSeen::Down) => Verdict::Follow(None),
+        // A channel is `Down` while early media plays, too.
         (_, ChannelSeen::Down) if known.dialled || call.alerted_at.is_some() => {
             Verdict::Follow(None)
         }
@@ -86,10 +98,7 @@ pub fn reconcile(call: &Call, channel: ChannelSeen, known: Knowledge) -> Verdict
             Verdict::HangUpAndEnd(CallEvent::Failed(FailureReason::OutcomeUnknown))
         }
         (_, ChannelSeen::Gone) if !kept(Rule::GoneIsOver) => Verdict::Follow(None),
-        (Answered, ChannelSeen::Gone) => Verdict::End(CallEvent::Ended {
-            cause: HangupCause::Unknown,
-            sip_code: None,
-        }),
+        (Answered, ChannelSeen::Gone) => Verdict::End(ENDED_UNSEEN),
         (Dialing | Ringing, ChannelSeen::Gone) => {
             let restarted = known
                 .asterisk_started_at
@@ -182,6 +191,8 @@ mod tests {
                 Verdict::Follow(Some(CallEvent::Answered)),
             ),
             (&early, Down, Verdict::Follow(None)),
+            (&ringing, Down, Verdict::HangUpAndEnd(unknown.clone())),
+            (&answered, Down, Verdict::HangUpAndEnd(ended.clone())),
             (&ringing, Gone, Verdict::End(unknown)),
             (&ringing, Ringing, Verdict::Follow(None)),
             (&answered, Gone, Verdict::End(ended.clone())),
@@ -202,7 +213,9 @@ mod tests {
             dialled: true,
             ..NOTHING
         };
-        assert_eq!(reconcile(&dialing, Down, dialled), Verdict::Follow(None));
+        for call in [&dialing, &ringing, &answered] {
+            assert_eq!(reconcile(call, Down, dialled), Verdict::Follow(None));
+        }
     }
 
     #[test]

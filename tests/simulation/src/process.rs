@@ -147,7 +147,11 @@ impl Process {
                 let world = Arc::clone(world);
                 tokio::spawn(async move {
                     tokio::time::sleep(late).await;
-                    request(&world, &mut world.lock());
+                    let state = &mut *world.lock();
+                    request(&world, state);
+                    if let Some(truth) = about.and_then(|id| state.witness.truth(id)) {
+                        truth.late_request = true;
+                    }
                 });
                 None
             }

@@ -323,6 +323,7 @@ impl Simulation {
             end_promised: false,
             told: Told::Nothing,
             touched: false,
+            late_request: false,
             begun,
         };
         self.world.lock().witness.truths.insert(id, truth);

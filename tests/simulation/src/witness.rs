@@ -36,6 +36,8 @@ pub struct Truth {
     pub told: Told,
     /// A request about it was lost, or its answer.
     pub touched: bool,
+    /// A request about it arrived when nobody waited for the answer any more.
+    pub late_request: bool,
     /// When it was asked for.
     pub begun: Instant,
 }
@@ -192,10 +194,11 @@ impl Witness {
                 .max()
         };
         let before = truth.begun.checked_sub(AFTERMATH).unwrap_or(truth.begun);
-        let disturbed = truth.touched || upheaval(before).is_some();
+        let disturbed = truth.touched || self.heavy_loss || upheaval(before).is_some();
         let wanted = call.hangup.is_some()
             || self.twins
             || (truth.end_asked.is_some() && truth.touched)
+            || truth.late_request
             || call.failure_reason == Some(FailureReason::OutcomeUnknown);
         let judged = agrees(call, &truth, disturbed, over_at).and_then(|()| {
             let Some((_, ended_at)) = truth.ended else {
