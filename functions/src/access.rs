@@ -42,17 +42,17 @@ where
     }
 }
 
+/// The token in an `Authorization` header.
+pub fn bearer_token(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 fn authorize(parts: &Parts, jwt: &Jwt, scope: Scope) -> Result<Bearer, Problem> {
     let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
         return Err(Problem::unauthorized(NO_TOKEN, "no access token was sent"));
     };
-    let token = value
-        .to_str()
-        .ok()
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim());
-    let Some(token) = token else {
+    let Some(token) = bearer_token(value) else {
         return Err(Problem::unauthorized(
             NO_TOKEN,
             "the Authorization header must be: Bearer TOKEN",

@@ -2,9 +2,12 @@
 //!
 //! A cursor is good for the client and the filters that it was made for, and for no others.
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloud::Secret;
+use cloud::kept_keys::KeyPair;
 use cloud::listing::Position;
 use domain::Timestamp;
 use ring::hmac;
@@ -20,9 +23,20 @@ const POSITION: usize = 8 + 1 + 16;
 const TAG: usize = 32;
 
 /// Signs cursors and checks them.
-pub struct Cursors {
+pub struct Cursors(RwLock<Arc<Keys>>);
+
+struct Keys {
     signing: hmac::Key,
     previous: Option<hmac::Key>,
+}
+
+impl Keys {
+    fn new(keys: &KeyPair) -> Self {
+        Self {
+            signing: derive(&keys.current),
+            previous: keys.previous.as_ref().map(derive),
+        }
+    }
 }
 
 /// The text is no cursor of ours, or one for another client or other filters.
@@ -34,10 +48,17 @@ impl Cursors {
     /// With keys derived from those that sign tokens.
     #[must_use]
     pub fn new(settings: &JwtSettings) -> Self {
-        Self {
-            signing: derive(&settings.secret_key),
-            previous: settings.secret_key_previous.as_ref().map(derive),
-        }
+        Self(RwLock::new(Arc::new(Keys::new(&settings.keys))))
+    }
+
+    /// Signs and checks with keys derived from these from now on.
+    pub fn set_keys(&self, keys: &KeyPair) {
+        let keys = Arc::new(Keys::new(keys));
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The cursor for `position` in the list that `list` names.
@@ -48,7 +69,7 @@ impl Cursors {
         bytes.push(u8::from(position.call_id.is_some()));
         let id = position.call_id.map(Uuid::from).unwrap_or_default();
         bytes.extend(id.as_bytes());
-        let tag = hmac::sign(&self.signing, &signed(list, &bytes));
+        let tag = hmac::sign(&self.keys().signing, &signed(list, &bytes));
         bytes.extend(tag.as_ref());
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -64,8 +85,9 @@ impl Cursors {
         let bytes = URL_SAFE_NO_PAD.decode(cursor).map_err(|_| InvalidCursor)?;
         let (position, tag) = bytes.split_at_checked(POSITION).ok_or(InvalidCursor)?;
         let signed = signed(list, position);
-        let good = std::iter::once(&self.signing)
-            .chain(&self.previous)
+        let keys = self.keys();
+        let good = std::iter::once(&keys.signing)
+            .chain(&keys.previous)
             .any(|key| hmac::verify(key, &signed, tag).is_ok());
         if !good {
             return Err(InvalidCursor);
@@ -106,8 +128,10 @@ mod tests {
 
     fn cursors(key: &str, previous: Option<&str>) -> Cursors {
         Cursors::new(&JwtSettings {
-            secret_key: Secret::new(key.to_owned()),
-            secret_key_previous: previous.map(|key| Secret::new(key.to_owned())),
+            keys: KeyPair {
+                current: Secret::new(key.to_owned()),
+                previous: previous.map(|key| Secret::new(key.to_owned())),
+            },
             issuer: None,
             audience: None,
             token_lifetime: Duration::from_secs(1),

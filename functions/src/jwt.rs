@@ -1,10 +1,12 @@
 //! Access tokens: JWTs (RFC 7519) signed with HS256, checked as RFC 8725 asks.
 
 use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloud::kept_keys::KeyPair;
 use domain::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -93,10 +95,30 @@ struct Key {
     decoding: DecodingKey,
 }
 
+struct Keys {
+    encoding: EncodingKey,
+    /// The newest first.
+    known: Vec<Key>,
+}
+
+impl Keys {
+    fn new(keys: &KeyPair) -> Self {
+        let known = std::iter::once(&keys.current).chain(&keys.previous);
+        Self {
+            encoding: EncodingKey::from_secret(keys.current.expose().as_bytes()),
+            known: known
+                .map(|key| Key {
+                    id: key_id(key.expose()),
+                    decoding: DecodingKey::from_secret(key.expose().as_bytes()),
+                })
+                .collect(),
+        }
+    }
+}
+
 /// Issues and verifies tokens.
 pub struct Jwt {
-    encoding: EncodingKey,
-    keys: Vec<Key>,
+    keys: RwLock<Arc<Keys>>,
     validation: Validation,
     issuer: Option<String>,
     audience: Option<String>,
@@ -123,20 +145,32 @@ impl Jwt {
             validation.validate_aud = false;
         }
         validation.set_required_spec_claims(&required);
-        let keys = std::iter::once(&settings.secret_key).chain(&settings.secret_key_previous);
         Self {
-            encoding: EncodingKey::from_secret(settings.secret_key.expose().as_bytes()),
-            keys: keys
-                .map(|key| Key {
-                    id: key_id(key.expose()),
-                    decoding: DecodingKey::from_secret(key.expose().as_bytes()),
-                })
-                .collect(),
+            keys: RwLock::new(Arc::new(Keys::new(&settings.keys))),
             validation,
             issuer: settings.issuer.clone(),
             audience: settings.audience.clone(),
             lifetime: settings.token_lifetime,
         }
+    }
+
+    /// Signs and verifies with these keys from now on.
+    pub fn set_keys(&self, keys: &KeyPair) {
+        let keys = Arc::new(Keys::new(keys));
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether the key that a token names is known; a token that names none may be of any.
+    #[must_use]
+    pub fn knows_key_of(&self, token: &str) -> bool {
+        let named = jsonwebtoken::decode_header(token)
+            .ok()
+            .and_then(|header| header.kid);
+        named.is_none_or(|id| self.keys().known.iter().any(|key| key.id == id))
     }
 
     /// How long a token is valid.
@@ -164,9 +198,10 @@ impl Jwt {
             iss: self.issuer.clone(),
             aud: self.audience.clone().map(serde_json::Value::String),
         };
+        let keys = self.keys();
         let mut header = Header::new(Algorithm::HS256);
-        header.kid = self.keys.first().map(|key| key.id.clone());
-        jsonwebtoken::encode(&header, &claims, &self.encoding).map_err(SigningFailed)
+        header.kid = keys.known.first().map(|key| key.id.clone());
+        jsonwebtoken::encode(&header, &claims, &keys.encoding).map_err(SigningFailed)
     }
 
     /// Checks signature, algorithm and every claim of `token`.
@@ -176,7 +211,7 @@ impl Jwt {
     pub fn verify(&self, token: &str) -> Result<Bearer, InvalidToken> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| InvalidToken::Invalid)?;
         let mut verdict = InvalidToken::Invalid;
-        for key in &self.keys {
+        for key in &self.keys().known {
             // A token without an id may be of any key that is valid now.
             if header.kid.as_ref().is_some_and(|id| *id != key.id) {
                 continue;
@@ -216,10 +251,32 @@ mod tests {
     use super::*;
     use cloud::Secret;
 
+    fn pair(current: &str, previous: Option<&str>) -> KeyPair {
+        let secret = |key: &str| Secret::new(key.to_owned());
+        KeyPair {
+            current: secret(current),
+            previous: previous.map(secret),
+        }
+    }
+
+    #[test]
+    fn keys_can_change_while_tokens_are_about() {
+        let jwt = Jwt::new(&settings("k1"));
+        let token = jwt.issue("alice", &[Scope::CallsRead], now()).unwrap();
+        let next = Jwt::new(&settings("k2"));
+        let of_next = next.issue("alice", &[Scope::CallsRead], now()).unwrap();
+        assert!(jwt.knows_key_of(&token) && !jwt.knows_key_of(&of_next));
+        jwt.set_keys(&pair("k2", Some("k1")));
+        assert!(jwt.knows_key_of(&of_next));
+        assert!(jwt.verify(&token).is_ok() && jwt.verify(&of_next).is_ok());
+        jwt.set_keys(&pair("k3", Some("k2")));
+        assert_eq!(jwt.verify(&token), Err(InvalidToken::Invalid));
+        assert!(jwt.knows_key_of("garbage"));
+    }
+
     fn settings(key: &str) -> JwtSettings {
         JwtSettings {
-            secret_key: Secret::new(key.to_owned()),
-            secret_key_previous: None,
+            keys: pair(key, None),
             issuer: None,
             audience: None,
             token_lifetime: Duration::from_mins(1),
@@ -281,7 +338,7 @@ mod tests {
     fn the_previous_key_still_verifies_but_no_longer_signs() {
         let old = Jwt::new(&settings("k1"));
         let new = Jwt::new(&JwtSettings {
-            secret_key_previous: Some(Secret::new("k1".to_owned())),
+            keys: pair("k2", Some("k1")),
             ..settings("k2")
         });
         let token = old.issue("alice", &Scope::ALL, now()).unwrap();

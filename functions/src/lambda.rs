@@ -4,7 +4,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use axum::{Router, middleware};
-use cloud::aws::{self, Patience};
+use cloud::aws::{self, Patience, SdkConfig};
+use cloud::kept_keys::KeptKeys;
 use cloud::rate_limit::RateLimiter;
 use cloud::settings::{EXIT_USAGE, Environment, Reader};
 use cloud::telemetry::{self, LogSettings};
@@ -18,11 +19,13 @@ use crate::embedded_metrics;
 use crate::guard::AllowedOrigins;
 use crate::health::Health;
 use crate::jwt::Jwt;
+use crate::key_rotation::{KeyRotation, rotate};
 use crate::originate::OriginateState;
 use crate::router;
-use crate::settings::{CallDefaults, JwtSettings, Pages, read_rate_limit, read_retention};
+use crate::settings::{CallDefaults, JwtSource, Pages, check_key, read_rate_limit, read_retention};
 use crate::status::StatusState;
 use crate::sweeper::Sweeper;
+use crate::sweeper_metrics;
 use crate::system::SystemState;
 use crate::token::TokenState;
 
@@ -32,7 +35,7 @@ use crate::token::TokenState;
 /// If the Lambda runtime cannot be reached.
 pub async fn run_token() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
-        let jwt = JwtSettings::read(reader);
+        let jwt = JwtSource::read(reader);
         let limit = read_rate_limit(reader);
         let users = reader.required::<String>("USERS_TABLE");
         let state = reader.required::<String>("STATE_TABLE");
@@ -42,11 +45,12 @@ pub async fn run_token() -> Result<ExitCode, Error> {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::load(Patience::FUNCTION).await;
+    let signing = Signing::ready(jwt, &config).await?;
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     let users = UserStore::new(dynamodb.clone(), users);
     let limiter = RateLimiter::new(dynamodb, state, "token", limit);
-    let state = TokenState::new(Some(users), limiter, Arc::new(Jwt::new(&jwt)));
-    serve("token", router::token(state), &http).await
+    let state = TokenState::new(Some(users), limiter, Arc::clone(&signing.jwt));
+    serve("token", signing.rotated(router::token(state)), &http).await
 }
 
 /// Runs the originate function.
@@ -55,7 +59,7 @@ pub async fn run_token() -> Result<ExitCode, Error> {
 /// If the Lambda runtime cannot be reached.
 pub async fn run_originate() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
-        let jwt = JwtSettings::read(reader);
+        let jwt = JwtSource::read(reader);
         let defaults = CallDefaults::read(reader);
         let table = reader.required::<String>("CALLS_TABLE");
         let queue = reader.required::<String>("CALLS_QUEUE_URL");
@@ -65,13 +69,19 @@ pub async fn run_originate() -> Result<ExitCode, Error> {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::load(Patience::FUNCTION).await;
+    let signing = Signing::ready(jwt, &config).await?;
     let state = OriginateState {
         calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
         queue: CallQueue::new(aws_sdk_sqs::Client::new(&config), queue),
         defaults: Arc::new(defaults),
-        jwt: Arc::new(Jwt::new(&jwt)),
+        jwt: Arc::clone(&signing.jwt),
     };
-    serve("originate", router::originate(state), &http).await
+    serve(
+        "originate",
+        signing.rotated(router::originate(state)),
+        &http,
+    )
+    .await
 }
 
 /// Runs the status function.
@@ -80,7 +90,7 @@ pub async fn run_originate() -> Result<ExitCode, Error> {
 /// If the Lambda runtime cannot be reached.
 pub async fn run_status() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
-        let jwt = JwtSettings::read(reader);
+        let jwt = JwtSource::read(reader);
         let retention = read_retention(reader);
         let table = reader.required::<String>("CALLS_TABLE");
         Some((jwt?, retention, table?))
@@ -89,13 +99,14 @@ pub async fn run_status() -> Result<ExitCode, Error> {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::load(Patience::FUNCTION).await;
+    let signing = Signing::ready(jwt, &config).await?;
     let state = StatusState {
         calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
         retention,
-        cursors: Arc::new(Cursors::new(&jwt)),
-        jwt: Arc::new(Jwt::new(&jwt)),
+        cursors: Arc::clone(&signing.cursors),
+        jwt: Arc::clone(&signing.jwt),
     };
-    serve("status", router::status(state), &http).await
+    serve("status", signing.rotated(router::status(state)), &http).await
 }
 
 /// Runs the control function.
@@ -104,7 +115,7 @@ pub async fn run_status() -> Result<ExitCode, Error> {
 /// If the Lambda runtime cannot be reached.
 pub async fn run_control() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
-        let jwt = JwtSettings::read(reader);
+        let jwt = JwtSource::read(reader);
         let table = reader.required::<String>("CALLS_TABLE");
         let prefix = reader.required::<String>("CONTROL_QUEUE_URL_PREFIX");
         Some((jwt?, table?, prefix?))
@@ -113,12 +124,13 @@ pub async fn run_control() -> Result<ExitCode, Error> {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::load(Patience::FUNCTION).await;
+    let signing = Signing::ready(jwt, &config).await?;
     let state = ControlState {
         calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
         bridges: ControlQueues::new(aws_sdk_sqs::Client::new(&config), prefix),
-        jwt: Arc::new(Jwt::new(&jwt)),
+        jwt: Arc::clone(&signing.jwt),
     };
-    serve("control", router::control(state), &http).await
+    serve("control", signing.rotated(router::control(state)), &http).await
 }
 
 /// Runs the system function.
@@ -157,7 +169,7 @@ pub async fn run_sweeper() -> Result<ExitCode, Error> {
         let state = reader.required::<String>("STATE_TABLE");
         Some((calls?, state?))
     };
-    let Some(((calls, state), _)) = configure(read) else {
+    let Some(((calls, state), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::load(Patience::FUNCTION).await;
@@ -168,12 +180,55 @@ pub async fn run_sweeper() -> Result<ExitCode, Error> {
     };
     let sweep = lambda_runtime::service_fn(async |_: LambdaEvent<serde_json::Value>| {
         let swept = sweeper.sweep(clock::now()).await?;
+        if http.metrics {
+            let heartbeats = sweeper.heartbeats.read().await?;
+            for line in sweeper_metrics::lines(&swept, &heartbeats, clock::now()) {
+                embedded_metrics::print(&line);
+            }
+        }
         Ok::<_, Error>(serde_json::json!({
             "expired": swept.expired, "lost": swept.lost, "failed": swept.failed,
         }))
     });
     lambda_runtime::run(sweep).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What signs tokens and cursors, and how it is kept up to date.
+struct Signing {
+    jwt: Arc<Jwt>,
+    cursors: Arc<Cursors>,
+    kept: Option<KeptKeys>,
+}
+
+impl Signing {
+    /// With the keys that are given, or kept.
+    async fn ready(source: JwtSource, config: &SdkConfig) -> Result<Self, Error> {
+        let (settings, kept) = match source {
+            JwtSource::Given(settings) => (settings, None),
+            JwtSource::Kept { arn, claims } => {
+                let kept = KeptKeys::new(config, arn);
+                let keys = kept.read().await?;
+                check_key(&keys.current, false)
+                    .map_err(|problem| format!("the secret of SECRET_KEY_ARN {problem}"))?;
+                (claims.with(keys), Some(kept))
+            }
+        };
+        Ok(Self {
+            jwt: Arc::new(Jwt::new(&settings)),
+            cursors: Arc::new(Cursors::new(&settings)),
+            kept,
+        })
+    }
+
+    /// Routes whose requests find the keys up to date.
+    fn rotated(self, router: Router) -> Router {
+        let Some(kept) = self.kept else {
+            return router;
+        };
+        let rotation = KeyRotation::new(kept, self.jwt, self.cursors);
+        router.layer(middleware::from_fn_with_state(Arc::new(rotation), rotate))
+    }
 }
 
 /// What every function has around its routes.

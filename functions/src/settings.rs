@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use cloud::Secret;
+use cloud::kept_keys::KeyPair;
 use cloud::rate_limit::RateLimit;
 use cloud::settings::Reader;
 use domain::{CallerId, Context, DialplanTarget, EndpointTemplate, Extension, Priority};
@@ -11,16 +12,73 @@ use domain::{CallerId, Context, DialplanTarget, EndpointTemplate, Extension, Pri
 /// How tokens are signed and checked.
 #[derive(Clone, Debug)]
 pub struct JwtSettings {
-    /// `SECRET_KEY`
-    pub secret_key: Secret,
-    /// `SECRET_KEY_PREVIOUS`: still verifies, for rotation.
-    pub secret_key_previous: Option<Secret>,
+    /// `SECRET_KEY`, and `SECRET_KEY_PREVIOUS`, which still verifies.
+    pub keys: KeyPair,
     /// `JWT_ISSUER`
     pub issuer: Option<String>,
     /// `JWT_AUDIENCE`
     pub audience: Option<String>,
     /// `ACCESS_TOKEN_EXPIRE_MINUTES`
     pub token_lifetime: Duration,
+}
+
+/// The same, of a function whose keys are kept in Secrets Manager.
+#[derive(Clone, Debug)]
+pub enum JwtSource {
+    /// `SECRET_KEY` is set.
+    Given(JwtSettings),
+    /// `SECRET_KEY_ARN` is set.
+    Kept {
+        /// Names the secret.
+        arn: String,
+        /// All but its keys.
+        claims: ClaimSettings,
+    },
+}
+
+/// What tokens say besides.
+#[derive(Clone, Debug)]
+pub struct ClaimSettings {
+    issuer: Option<String>,
+    audience: Option<String>,
+    token_lifetime: Duration,
+}
+
+impl JwtSource {
+    /// Reads the settings.
+    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let Some(arn) = reader.text("SECRET_KEY_ARN") else {
+            return JwtSettings::read(reader).map(Self::Given);
+        };
+        if reader.text("SECRET_KEY").is_some() {
+            reader.reject("SECRET_KEY", "and SECRET_KEY_ARN are both set");
+            return None;
+        }
+        let claims = ClaimSettings::read(reader);
+        Some(Self::Kept { arn, claims })
+    }
+}
+
+impl ClaimSettings {
+    fn read(reader: &mut Reader<'_>) -> Self {
+        let minutes = reader.number("ACCESS_TOKEN_EXPIRE_MINUTES", 30, 1, 7 * 24 * 60);
+        Self {
+            issuer: reader.text("JWT_ISSUER"),
+            audience: reader.text("JWT_AUDIENCE"),
+            token_lifetime: Duration::from_secs(minutes * 60),
+        }
+    }
+
+    /// With these keys.
+    #[must_use]
+    pub fn with(self, keys: KeyPair) -> JwtSettings {
+        JwtSettings {
+            keys,
+            issuer: self.issuer,
+            audience: self.audience,
+            token_lifetime: self.token_lifetime,
+        }
+    }
 }
 
 /// Shortest key, in bytes: RFC 7518, section 3.2 asks for the hash's size.
@@ -44,43 +102,40 @@ impl JwtSettings {
         if secret_key.is_none() && reader.text("SECRET_KEY").is_none() {
             reader.reject("SECRET_KEY", "is not set");
         }
-        let secret_key_previous = read_key(reader, "SECRET_KEY_PREVIOUS", debug);
-        let minutes = reader.number("ACCESS_TOKEN_EXPIRE_MINUTES", 30, 1, 7 * 24 * 60);
-        Some(Self {
-            secret_key: secret_key?,
-            secret_key_previous,
-            issuer: reader.text("JWT_ISSUER"),
-            audience: reader.text("JWT_AUDIENCE"),
-            token_lifetime: Duration::from_secs(minutes * 60),
-        })
+        let previous = read_key(reader, "SECRET_KEY_PREVIOUS", debug);
+        let claims = ClaimSettings::read(reader);
+        let current = secret_key?;
+        Some(claims.with(KeyPair { current, previous }))
     }
 }
 
 fn read_key(reader: &mut Reader<'_>, name: &str, debug: bool) -> Option<Secret> {
-    let key = reader.text(name)?;
-    if !debug {
-        let lower = key.to_ascii_lowercase();
-        if PLACEHOLDERS
-            .iter()
-            .any(|placeholder| lower.contains(placeholder))
-        {
-            reader.reject(
-                name,
-                "is a placeholder: make one with `openssl rand -base64 48`",
-            );
-            return None;
-        }
-        if key.len() < MIN_KEY_LENGTH {
-            reader.reject(
-                name,
-                format_args!(
-                    "has fewer than {MIN_KEY_LENGTH} bytes: make one with `openssl rand -base64 48`"
-                ),
-            );
-            return None;
+    let key = Secret::new(reader.text(name)?);
+    match check_key(&key, debug) {
+        Ok(()) => Some(key),
+        Err(problem) => {
+            reader.reject(name, problem);
+            None
         }
     }
-    Some(Secret::new(key))
+}
+
+/// Whether a key is good enough; if not, completes the sentence that begins with its name.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_key(key: &Secret, debug: bool) -> Result<(), &'static str> {
+    let lower = key.expose().to_ascii_lowercase();
+    let is_in = |placeholder: &&str| lower.contains(*placeholder);
+    if debug {
+        Ok(())
+    } else if PLACEHOLDERS.iter().any(is_in) {
+        Err("is a placeholder: make one with `openssl rand -base64 48`")
+    } else if key.expose().len() < MIN_KEY_LENGTH {
+        Err("has fewer than 32 bytes: make one with `openssl rand -base64 48`")
+    } else {
+        Ok(())
+    }
 }
 
 /// Reads `RATE_LIMIT_REQUESTS` and `RATE_LIMIT_WINDOW` (seconds).

@@ -17,6 +17,7 @@ pub mod ports;
 pub mod program;
 pub mod proxy;
 pub mod runtime_api;
+pub mod secrets_manager;
 pub mod world;
 
 pub use client::Client;

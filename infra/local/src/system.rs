@@ -152,7 +152,7 @@ impl System {
             std::fs::create_dir_all(data).map_err(failed)?;
         }
         if make_key {
-            jwt.secret_key = Secret::new(keep_key(data.as_deref())?);
+            jwt.keys.current = Secret::new(keep_key(data.as_deref())?);
         }
 
         let simulator = if simulate {

@@ -10,6 +10,7 @@ pub mod control;
 pub mod dead_letters;
 pub mod error;
 pub mod heartbeats;
+pub mod kept_keys;
 pub mod listing;
 pub mod password;
 pub mod ports;

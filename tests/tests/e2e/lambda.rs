@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloud::password;
 use e2e::program::Program;
 use e2e::runtime_api::RuntimeApi;
-use e2e::world::{SECRET_KEY, source};
+use e2e::secrets_manager::{SECRET_ARN, SecretsManager};
+use e2e::world::{SECRET_KEY, jwt, source};
 use e2e::{Pbx, World};
+use functions::jwt::Scope;
 use serde_json::{Value, json};
 
 use crate::Suite;
@@ -20,6 +23,10 @@ pub fn add(suite: &mut Suite) {
     suite.add(
         "lambda::a_function_without_its_settings_says_so",
         without_settings,
+    );
+    suite.add(
+        "lambda::a_key_that_is_kept_can_be_changed_without_a_deployment",
+        kept_key,
     );
 }
 
@@ -122,6 +129,47 @@ async fn functions_in_turn(pbx: Arc<Pbx>) {
         .invoke("POST", "/api/v2/token", headers, request)
         .await;
     assert_eq!(answer["statusCode"], 404, "{answer}");
+}
+
+async fn kept_key(pbx: Arc<Pbx>) {
+    const KEYS: [&str; 3] = [
+        "the first key of this test, 32 bytes or more",
+        "the second key of this test, 32 bytes or more",
+        "the third key of this test, 32 bytes or more",
+    ];
+    let world = World::without_bridge(&pbx).await;
+    let kept = SecretsManager::start(KEYS[0]).await;
+    let settings = source(&[
+        ("SECRET_KEY", ""),
+        ("SECRET_KEY_ARN", SECRET_ARN),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &kept.url),
+    ]);
+    let (_status, mut status) = start_with("status", &world, &settings).await;
+    let tokens = KEYS.map(|key| {
+        let now = cloud::clock::now();
+        jwt(key).issue("alice", &Scope::ALL, now).unwrap()
+    });
+    let mut ask = async |token: &str| {
+        let headers = json!({"authorization": format!("Bearer {token}")});
+        let path = "/api/v2/calls/3f2b8c1e-0000-4000-8000-000000000001";
+        let answer = status.invoke("GET", path, headers, "").await;
+        answer["statusCode"].as_u64()
+    };
+    assert_eq!(ask(&tokens[0]).await, Some(404));
+    assert_eq!(ask(&tokens[1]).await, Some(401));
+    for changed in 1..KEYS.len() {
+        kept.put(KEYS[changed]);
+        // A key that is not known has the keys read again, though not at once: anybody can name one.
+        let taken = async {
+            while ask(&tokens[changed]).await != Some(404) {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        };
+        let taken = tokio::time::timeout(Duration::from_mins(1), taken).await;
+        taken.expect("the new key");
+        assert_eq!(ask(&tokens[changed - 1]).await, Some(404));
+    }
+    assert_eq!(ask(&tokens[0]).await, Some(401));
 }
 
 async fn without_settings(_: Arc<Pbx>) {

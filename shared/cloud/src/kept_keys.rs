@@ -1,0 +1,74 @@
+//! The key that signs tokens, where it is kept for the functions: in Secrets Manager.
+//!
+//! The secret's newest version (`AWSCURRENT`) is the key, the one before (`AWSPREVIOUS`) is the key before. So putting
+//! a new value is all that it takes to change the key.
+
+use aws_config::SdkConfig;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+
+use crate::{Secret, StoreError};
+
+/// The key, and the one before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyPair {
+    /// Signs and verifies.
+    pub current: Secret,
+    /// Still verifies.
+    pub previous: Option<Secret>,
+}
+
+/// A secret that is kept in Secrets Manager.
+#[derive(Clone, Debug)]
+pub struct KeptKeys {
+    client: Client,
+    arn: String,
+}
+
+impl KeptKeys {
+    /// The secret named `arn`.
+    #[must_use]
+    pub fn new(config: &SdkConfig, arn: String) -> Self {
+        Self {
+            client: Client::new(config),
+            arn,
+        }
+    }
+
+    /// Reads both keys.
+    ///
+    /// # Errors
+    /// If Secrets Manager does not answer, refuses, or has no current version that is text.
+    pub async fn read(&self) -> Result<KeyPair, StoreError> {
+        let (current, previous) =
+            tokio::join!(self.version("AWSCURRENT"), self.version("AWSPREVIOUS"));
+        let current = current?.ok_or(StoreError::Malformed {
+            what: "secret",
+            field: "AWSCURRENT",
+        })?;
+        Ok(KeyPair {
+            current,
+            previous: previous?,
+        })
+    }
+
+    async fn version(&self, stage: &str) -> Result<Option<Secret>, StoreError> {
+        let output = self
+            .client
+            .get_secret_value()
+            .secret_id(&self.arn)
+            .version_stage(stage)
+            .send()
+            .await;
+        match output {
+            // Written by hand it may have ended in a newline.
+            Ok(output) => Ok(output
+                .secret_string
+                .map(|text| Secret::new(text.trim_end().to_owned()))),
+            Err(error) => match error.as_service_error() {
+                Some(GetSecretValueError::ResourceNotFoundException(_)) => Ok(None),
+                _ => Err(StoreError::unavailable("GetSecretValue")(error)),
+            },
+        }
+    }
+}
