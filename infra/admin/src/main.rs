@@ -3,6 +3,7 @@
 //! Passwords come from a prompt or from standard input, never from an argument: arguments
 //! are seen by every process of the machine.
 
+mod bridges;
 mod dlq;
 
 use std::io::{self, BufRead, IsTerminal};
@@ -23,8 +24,10 @@ usage: admin user add NAME       adds a user; the password is prompted for, or r
        admin dlq list            lists the messages that nobody could do anything with
        admin dlq show ID         prints one
        admin dlq redrive ID      sends one to the bridges again; --all sends all of them
+       admin bridge list         lists the bridges, when each was heard of, and its calls
+       admin bridge forget ID    forgets one that is not coming back; its calls have to be over
 
-USERS_TABLE names the table, CALLS_QUEUE_URL and DEAD_LETTER_QUEUE_URL the queues; region, credentials and endpoint are those of every AWS tool
+USERS_TABLE and STATE_TABLE name the tables, CALLS_QUEUE_URL and DEAD_LETTER_QUEUE_URL the queues; region, credentials and endpoint are those of every AWS tool
 (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL, …).";
 
 #[tokio::main(flavor = "current_thread")]
@@ -41,6 +44,8 @@ async fn main() -> ExitCode {
         ["dlq", "show", id] => dlq::show(id).await,
         ["dlq", "redrive", "--all"] => dlq::redrive(None).await,
         ["dlq", "redrive", id] => dlq::redrive(Some(id)).await,
+        ["bridge", "list"] => bridges::list().await,
+        ["bridge", "forget", id] => bridges::forget(id).await,
         ["-h" | "--help"] => {
             println!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -74,6 +74,17 @@ async fn bridge_gone(pbx: Arc<Pbx>) {
     bridge.signal("KILL").await;
     bridge.wait().await;
 
+    let admin = async |arguments: &[&str]| {
+        let mut environment = environment.clone();
+        environment.insert("STATE_TABLE".to_owned(), STATE_TABLE.to_owned());
+        let program = Program::start("admin", arguments, &environment);
+        program.wait().await
+    };
+    let id = &environment["BRIDGE_ID"];
+    let refused = admin(&["bridge", "forget", id]).await;
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("has 2 calls"), "{refused:?}");
+
     // Before their deadlines they are left alone, and as long as the bridge is heard of.
     let sweeper = sweeper(&world);
     let soon = clock::now().plus(Duration::from_mins(5));
@@ -104,6 +115,12 @@ async fn bridge_gone(pbx: Arc<Pbx>) {
     );
     assert_eq!(api.status(&talking).await["status"], "completed");
     assert_eq!(sweeper.sweep(later).await.unwrap(), Swept::default());
+
+    assert!(admin(&["bridge", "list"]).await.stdout.starts_with(id));
+    assert_eq!(admin(&["bridge", "forget", id]).await.code, Some(0));
+    assert_eq!(admin(&["bridge", "list"]).await.stdout, "");
+    let missing = admin(&["bridge", "forget", id]).await;
+    assert!(missing.stderr.contains("no bridge"), "{missing:?}");
 }
 
 async fn too_late(pbx: Arc<Pbx>) {
