@@ -66,6 +66,23 @@ impl Client {
         read(request.send().await.expect("an answer")).await
     }
 
+    /// The same over a network that may lose the answer.
+    pub async fn place_if_answered(&self, number: &str, body: Value) -> Option<(u16, Value)> {
+        let mut body = body;
+        body["phone_number"] = json!(number);
+        let request = self.request(Method::POST, "/api/v2/calls").json(&body);
+        Some(read(request.send().await.ok()?).await)
+    }
+
+    /// The same client with another token.
+    #[must_use]
+    pub fn with_token(&self, token: String) -> Self {
+        Self {
+            token,
+            ..self.clone()
+        }
+    }
+
     /// What the call's timeline says happened, in order.
     pub async fn events(&self, id: &str) -> Vec<String> {
         let request = self.request(Method::GET, &format!("/api/v2/calls/{id}/events"));

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridge::{Bridge, BridgeSettings};
-use cloud::aws::{Clients, Patience};
 use e2e::program::Program;
 use e2e::proxy::{Mode, Proxy};
-use e2e::world::{number, read_settings};
+use e2e::world::{Behind, number};
 use e2e::{Client, Line, Pbx, World};
 use serde_json::{Value, json};
 
@@ -146,35 +144,25 @@ async fn ended_meanwhile(pbx: Arc<Pbx>) {
     kill(bridge).await;
 }
 
-/// A bridge in this process whose ARI, or whose store, is behind a proxy.
-async fn bridge_behind(world: &World, ari: Option<&Proxy>, store: Option<&Proxy>) -> Bridge {
-    let mut environment = world.bridge_environment();
-    if let Some(proxy) = ari {
-        let url = format!("http://{}/ari", proxy.address);
-        environment.insert("ARI_HTTP_URL".to_owned(), url);
+fn behind_ari(proxy: &Proxy) -> Behind<'_> {
+    Behind {
+        ari: Some(proxy),
+        ..Behind::default()
     }
-    let settings = read_settings(&environment, BridgeSettings::read);
-    let dynamodb = store.map_or_else(
-        || world.embedded.dynamodb_url().to_owned(),
-        |proxy| format!("http://{}", proxy.address),
-    );
-    let clients = Clients::local(Patience::BRIDGE, &dynamodb, world.embedded.sqs_url()).await;
-    let bridge = Bridge::start(settings, &clients).unwrap();
-    bridge.wait_until_up().await;
-    bridge
 }
 
-/// Host and port of a URL.
-fn authority(url: &str) -> String {
-    let rest = url.split("//").nth(1).unwrap();
-    rest.split('/').next().unwrap().to_owned()
+fn behind_store(proxy: &Proxy) -> Behind<'_> {
+    Behind {
+        store: Some(proxy),
+        ..Behind::default()
+    }
 }
 
 async fn cut_socket(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let proxy = Proxy::start(authority(&pbx.ari().0)).await;
-    let bridge = bridge_behind(&world, Some(&proxy), None).await;
+    let proxy = Proxy::before(&pbx.ari().0).await;
+    let bridge = world.bridge_behind(behind_ari(&proxy), &[]).await;
     let answers = place_until(&api, &number("200"), json!({}), "ringing").await;
     let goes_on = place_until(&api, &number("000"), json!({"timeout": 8_000}), "ringing").await;
     let over = place_until(&api, &number("201"), json!({}), "answered").await;
@@ -199,8 +187,8 @@ async fn cut_socket(pbx: Arc<Pbx>) {
 async fn lost_claim(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let proxy = Proxy::start(authority(world.embedded.dynamodb_url())).await;
-    let bridge = bridge_behind(&world, None, Some(&proxy)).await;
+    let proxy = Proxy::before(world.embedded.dynamodb_url()).await;
+    let bridge = world.bridge_behind(behind_store(&proxy), &[]).await;
     // Once, the repetition of the write finds its own; often, the next delivery of the message does.
     for times in [1, 3] {
         let before = proxy.lost();
@@ -218,8 +206,8 @@ async fn lost_claim(pbx: Arc<Pbx>) {
 async fn store_gone(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let proxy = Proxy::start(authority(world.embedded.dynamodb_url())).await;
-    let bridge = bridge_behind(&world, None, Some(&proxy)).await;
+    let proxy = Proxy::before(world.embedded.dynamodb_url()).await;
+    let bridge = world.bridge_behind(behind_store(&proxy), &[]).await;
     let mut calls = Vec::new();
     for digits in ["200", "486", "201", "480"] {
         let to = number(digits);
@@ -258,8 +246,8 @@ async fn store_gone(pbx: Arc<Pbx>) {
 async fn store_gone_under_load(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let proxy = Proxy::start(authority(world.embedded.dynamodb_url())).await;
-    let bridge = bridge_behind(&world, None, Some(&proxy)).await;
+    let proxy = Proxy::before(world.embedded.dynamodb_url()).await;
+    let bridge = world.bridge_behind(behind_store(&proxy), &[]).await;
     let endings = [
         ("200", "completed"),
         ("486", "busy"),
