@@ -109,13 +109,22 @@ impl Client {
 
     /// Waits until the call is as `wanted` says, which sees it at every look.
     pub async fn wait_until(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.wait_within(id, PATIENCE, wanted).await
+    }
+
+    async fn wait_within(
+        &self,
+        id: &str,
+        patience: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
         let begun = Instant::now();
         loop {
             let call = self.status(id).await;
             if wanted(&call) {
                 return call;
             }
-            assert!(begun.elapsed() < PATIENCE, "the call is still: {call}");
+            assert!(begun.elapsed() < patience, "the call is still: {call}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -123,6 +132,12 @@ impl Client {
     /// Waits until the call is over.
     pub async fn wait_until_over(&self, id: &str) -> Value {
         self.wait_until(id, |call| call["is_completed"] == true)
+            .await
+    }
+
+    /// Waits until the call is over, for as long.
+    pub async fn wait_until_over_within(&self, id: &str, patience: Duration) -> Value {
+        self.wait_within(id, patience, |call| call["is_completed"] == true)
             .await
     }
 }
