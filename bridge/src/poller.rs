@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::error;
-use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT};
+use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT, Receipt};
 use domain::QueueMessage;
 use domain::rules::{Rule, kept};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -73,7 +73,7 @@ impl Poller {
                         if may_start {
                             self.take(delivery, slot);
                         } else {
-                            self.give_back(delivery);
+                            self.give_back_for_longer(delivery);
                         }
                     }
                 }
@@ -126,7 +126,7 @@ impl Poller {
                     receive_count = delivery.receive_count,
                     "a message cannot be read"
                 );
-                self.give_back(delivery);
+                self.give_back(delivery.receipt, AGAIN_AFTER);
                 return;
             }
         };
@@ -153,16 +153,21 @@ impl Poller {
             }
             // The first delivery may still give its message back, so this one must not delete it. If both
             // are of one message, they come back together.
-            Err(Busy { .. }) => self.give_back(delivery),
+            Err(Busy { .. }) => self.give_back_for_longer(delivery),
         }
     }
 
-    /// Lets a message come back soon.
-    fn give_back(&self, delivery: Delivery) {
-        let queue = Arc::clone(&self.shared.outside.queue);
+    /// Lets a message come back, each time later: deliveries are counted.
+    fn give_back_for_longer(&self, delivery: Delivery) {
         let after = return_after(AGAIN_AFTER, delivery.receive_count);
+        self.give_back(delivery.receipt, after);
+    }
+
+    /// Lets a message come back after a while.
+    fn give_back(&self, receipt: Receipt, after: Duration) {
+        let queue = Arc::clone(&self.shared.outside.queue);
         self.shared.errands.spawn(async move {
-            if let Err(error) = queue.give_back(&delivery.receipt, after).await {
+            if let Err(error) = queue.give_back(&receipt, after).await {
                 tracing::warn!(error = %error::chain(&error), "a message was not given back");
             }
         });

@@ -20,7 +20,7 @@ pub struct AriSettings {
     pub url: Url,
     /// `ARI_USERNAME`
     pub username: String,
-    /// `ARI_PASSWORD`
+    /// `ARI_PASSWORD`, or what is in the file `ARI_PASSWORD_FILE`
     pub password: Secret,
     /// `ARI_APP`: the Stasis application, one for each bridge.
     pub app: String,
@@ -46,7 +46,7 @@ impl AriSettings {
             None
         });
         let username = reader.required("ARI_USERNAME");
-        let password = reader.required("ARI_PASSWORD");
+        let password = reader.secret("ARI_PASSWORD");
         let app = reader
             .text("ARI_APP")
             .unwrap_or_else(|| "outbound-calls".to_owned());

@@ -365,7 +365,7 @@ async fn originate(
     match placing.place(&call, expires_at).await {
         Ok(Placed::Now) => Ok(accepted(&call, uri)),
         Ok(Placed::Before(before)) => {
-            let mut response = accepted(&Call::new(before), uri);
+            let mut response = accepted(&Call::new(*before), uri);
             response
                 .headers_mut()
                 .insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));

@@ -26,7 +26,7 @@ pub enum Placed {
     /// By this request.
     Now,
     /// By this earlier one, with the same id.
-    Before(CallRequest),
+    Before(Box<CallRequest>),
 }
 
 /// A call was not placed.
@@ -117,7 +117,7 @@ impl Placing<'_> {
         if existing.request == call.request {
             return Ok(Placed::Now);
         }
-        Ok(Placed::Before(existing.request.clone()))
+        Ok(Placed::Before(Box::new(existing.request.clone())))
     }
 
     /// A put whose answer was lost may have been done; nothing was sent, so the record is

@@ -22,7 +22,7 @@ pub const WANTED_TYPES: [&str; 6] = [
 pub const APPLICATION_REPLACED: &str = "ApplicationReplaced";
 
 /// What a text from the socket is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Incoming {
     /// Something about a channel that bears a call's id.
     Channel(ChannelEvent),

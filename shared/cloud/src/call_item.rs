@@ -118,6 +118,18 @@ fn insert_present<const N: usize>(item: &mut Item, optional: [(&str, Option<Attr
     }
 }
 
+/// What a live call's item may have that the next state of the call has not: it must not stay.
+pub const PASSING: [&str; 8] = [
+    "alerted_at",
+    "ringing_at",
+    "answered_at",
+    "ended_at",
+    "hangup",
+    "failure_reason",
+    "hangup_cause",
+    "sip_code",
+];
+
 /// One entry of the timeline, as it is appended to the item's list.
 #[must_use]
 pub fn encode_entry(entry: &TimelineEntry) -> AttributeValue {

@@ -1,5 +1,7 @@
 //! The table `calls`: one item a call, and the conditional writes that decide who has it.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
@@ -13,7 +15,7 @@ use domain::{
     When,
 };
 
-use crate::call_item::{Item, decode, encode, encode_progress};
+use crate::call_item::{Item, PASSING, decode, encode, encode_progress};
 use crate::listing::read_key;
 use crate::ports::Calls;
 use crate::{StoreError, tables};
@@ -325,16 +327,25 @@ impl Calls for CallStore {
 fn set_progress(mut update: UpdateItemFluentBuilder, call: &Call) -> UpdateItemFluentBuilder {
     let progress = encode_progress(call);
     let mut assignments = Vec::with_capacity(progress.len());
+    let present: BTreeSet<_> = progress.keys().cloned().collect();
     for (name, value) in progress {
         assignments.push(format!("#{name} = :{name}"));
         update = update
             .expression_attribute_names(format!("#{name}"), &name)
             .expression_attribute_values(format!(":{name}"), value);
     }
-    let mut expression = format!("SET {}", assignments.join(", "));
+    let mut removed: Vec<_> = PASSING
+        .into_iter()
+        .filter(|name| !present.contains(*name))
+        .collect();
     if call.status.is_terminal() {
         // A call that is over is nobody's to follow or to expire.
-        expression.push_str(" REMOVE holder, due");
+        removed.extend(["holder", "due"]);
+    }
+    let mut expression = format!("SET {}", assignments.join(", "));
+    if !removed.is_empty() {
+        expression.push_str(" REMOVE ");
+        expression.push_str(&removed.join(", "));
     }
     update.update_expression(expression)
 }

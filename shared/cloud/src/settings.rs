@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::Secret;
+
 /// Where settings come from: the environment in production, a map in tests.
 pub trait Source {
     /// The value of `name`; an empty one counts as not set.
@@ -110,6 +112,42 @@ impl<'a> Reader<'a> {
         self.optional(name).unwrap_or(default)
     }
 
+    /// The secret `name`: its value, or what is in the file that `name_FILE` names, without one newline at its end.
+    /// One of the two must be there.
+    pub fn secret(&mut self, name: &str) -> Option<Secret> {
+        let file_name = format!("{name}_FILE");
+        let (value, path) = (self.source.get(name), self.source.get(&file_name));
+        match (value, path) {
+            (Some(value), None) => Some(Secret::new(value)),
+            (None, Some(path)) => self.secret_file(&file_name, &path),
+            (Some(_), Some(_)) => {
+                self.reject(name, format_args!("and {file_name} are both set"));
+                None
+            }
+            (None, None) => {
+                self.reject(name, format_args!("is not set, nor is {file_name}"));
+                None
+            }
+        }
+    }
+
+    fn secret_file(&mut self, name: &str, path: &str) -> Option<Secret> {
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => {
+                self.reject(name, format_args!("cannot be read: {}", error.kind()));
+                return None;
+            }
+        };
+        let secret = text.strip_suffix('\n').unwrap_or(&text);
+        let secret = secret.strip_suffix('\r').unwrap_or(secret);
+        if secret.is_empty() {
+            self.reject(name, "is an empty file");
+            return None;
+        }
+        Some(Secret::new(secret.to_owned()))
+    }
+
     /// A whole number between `least` and `most`, or `default`.
     pub fn number(&mut self, name: &str, default: u64, least: u64, most: u64) -> u64 {
         let Some(text) = self.source.get(name) else {
@@ -157,6 +195,47 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_in_its_variable_or_in_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.to_str().unwrap().to_owned()
+        };
+        let read = |given: &[(&str, &str)]| {
+            let source: BTreeMap<String, String> = given
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect();
+            let mut reader = Reader::new(&source);
+            let secret = reader.secret("KEY");
+            let secret = reader.finish(secret).map_err(|error| error.to_string())?;
+            Ok::<_, String>(secret.expose().to_owned())
+        };
+        let (file, empty) = (path("file", " hush \n"), path("empty", "\n"));
+        assert_eq!(read(&[("KEY", "hush")]).unwrap(), "hush");
+        assert_eq!(read(&[("KEY_FILE", &file)]).unwrap(), " hush ");
+        for (given, problem) in [
+            (vec![], "KEY is not set, nor is KEY_FILE"),
+            (
+                vec![("KEY", "hush"), ("KEY_FILE", file.as_str())],
+                "KEY and KEY_FILE are both set",
+            ),
+            (vec![("KEY_FILE", "/hush/hush")], "KEY_FILE cannot be read"),
+            (
+                vec![("KEY_FILE", empty.as_str())],
+                "KEY_FILE is an empty file",
+            ),
+        ] {
+            let error = read(&given).unwrap_err();
+            assert!(
+                error.contains(problem) && !error.contains("hush"),
+                "{error}"
+            );
+        }
+    }
 
     #[test]
     fn all_problems_are_reported_together_and_no_value_is_quoted() {

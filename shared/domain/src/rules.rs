@@ -34,7 +34,7 @@ rules! {
     // The conditions of the table's writes.
     CreateOnce: "A call is recorded only if there is none with its id.",
     ClaimPendingOnly: "Only a pending call can be claimed.",
-    DialledInTimeOnly: "A call past its dial_before is neither claimed nor dialled.",
+    DialledInTimeOnly: "A call past its time is neither claimed nor dialled.",
     SaveNewerOnly: "A record is never overwritten by an older state.",
     SaveLiveOnly: "A record that is over is never overwritten.",
     EndPendingOnly: "Only a pending call can be expired, canceled or marked as not queued.",

@@ -130,16 +130,9 @@ impl Call {
                 Some((call, Effect::None))
             }
             (Answered, CallEvent::Rang) if !kept(Rule::NeverBack) => {
-                let back = self.moved(Ringing, TimelineKind::Ringing, at);
-                Some((back, Effect::None))
+                Some((self.ringing(at), Effect::None))
             }
-            (Dialing, CallEvent::Rang) => {
-                let mut call = self.moved(Ringing, TimelineKind::Ringing, at);
-                let rang_at = Some(self.not_before_last(at.now));
-                call.ringing_at = rang_at;
-                call.alerted_at = call.alerted_at.or(rang_at);
-                Some((call, Effect::None))
-            }
+            (Dialing, CallEvent::Rang) => Some((self.ringing(at), Effect::None)),
             (Dialing | Ringing, CallEvent::Answered) => {
                 let mut call = self.moved(Answered, TimelineKind::Answered, at);
                 call.answered_at = Some(self.not_before_last(at.now));
@@ -224,6 +217,14 @@ impl Call {
     pub fn was_played(&self) -> bool {
         let played = |entry: &TimelineEntry| entry.kind == TimelineKind::Played;
         self.timeline.iter().any(played)
+    }
+
+    fn ringing(&self, at: When) -> Self {
+        let mut call = self.moved(CallStatus::Ringing, TimelineKind::Ringing, at);
+        let rang_at = Some(self.not_before_last(at.now));
+        call.ringing_at = rang_at;
+        call.alerted_at = call.alerted_at.or(rang_at);
+        call
     }
 
     fn ended(&self, status: CallStatus, at: When) -> Self {

@@ -160,11 +160,11 @@ pub enum Service {
 }
 
 /// How long an answered call may last.
-pub const MAX_CALL_DURATION: Duration = Duration::from_secs(60);
+pub const MAX_CALL_DURATION: Duration = Duration::from_mins(1);
 /// How long a patient call may wait.
-const PATIENT: Duration = Duration::from_secs(600);
+const PATIENT: Duration = Duration::from_mins(10);
 /// When the last call is asked for.
-const CALLS_WITHIN: Duration = Duration::from_secs(60);
+const CALLS_WITHIN: Duration = Duration::from_mins(1);
 /// When the last fault begins.
 const FAULTS_WITHIN: Duration = Duration::from_secs(90);
 
@@ -204,7 +204,7 @@ impl Plan {
                 fastrand::u32(3..=50)
             },
             faults,
-            healed_after: FAULTS_WITHIN + Duration::from_secs(60),
+            healed_after: FAULTS_WITHIN + Duration::from_mins(1),
         }
     }
 }

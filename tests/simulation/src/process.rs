@@ -97,7 +97,7 @@ impl Process {
             self.kill();
         }
         if self.dead.load(Ordering::Relaxed) {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

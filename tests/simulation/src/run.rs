@@ -22,7 +22,7 @@ use crate::witness::{Told, Truth};
 use crate::world::{State, World, name};
 
 /// How long after everything is healed every call has to be over.
-const ALL_OVER_WITHIN: Duration = Duration::from_secs(20 * 60);
+const ALL_OVER_WITHIN: Duration = Duration::from_mins(20);
 
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
@@ -62,10 +62,13 @@ pub fn run(seed: u64, calls: usize, verbose: bool) -> Outcome {
     })
 }
 
+/// A bridge at work.
+type Running = (Arc<Process>, Bridge);
+
 /// The programs in their world.
 struct Simulation {
     world: Arc<World>,
-    bridges: Vec<Mutex<Option<(Arc<Process>, Bridge)>>>,
+    bridges: Vec<Mutex<Option<Running>>>,
     /// What was killed stays, or it would end itself properly.
     killed: Mutex<Vec<Bridge>>,
     settings: BridgeSettings,
@@ -178,7 +181,7 @@ impl Simulation {
         *lock(&self.bridges[bridge]) = started;
     }
 
-    fn new_bridge(&self, bridge: usize) -> Option<(Arc<Process>, Bridge)> {
+    fn new_bridge(&self, bridge: usize) -> Option<Running> {
         let mut settings = self.settings.clone();
         settings.bridge_id = name(bridge).parse().ok()?;
         let metrics = Arc::new(Metrics::new(&settings.bridge_id).ok()?);
@@ -398,6 +401,8 @@ impl Simulation {
 }
 
 fn request(plan: &PlannedCall, now: Timestamp) -> Option<CallRequest> {
+    let sound = Media::new(&["sound:hello-world"]).ok();
+    let media = sound.filter(|_| plan.plays);
     Some(CallRequest {
         id: plan.id,
         phone_number: "+15550000200".parse().ok()?,
@@ -407,10 +412,7 @@ fn request(plan: &PlannedCall, now: Timestamp) -> Option<CallRequest> {
             extension: "s".parse().ok()?,
             priority: Priority::try_from(1).ok()?,
         },
-        media: match plan.plays {
-            true => Some(Media::new(&["sound:hello-world"]).ok()?),
-            false => None,
-        },
+        media,
         dial_timeout: plan.dial_timeout,
         max_duration: None,
         variables: Variables::default(),

@@ -488,7 +488,7 @@ impl Leg {
 
     /// Lets time pass, unless the dial's comes first: then the call is given up. `None` if it is over.
     async fn pass(&self, time: Duration) -> Option<()> {
-        let until = Instant::now().checked_add(time.min(Duration::from_secs(3_600)))?;
+        let until = Instant::now().checked_add(time.min(Duration::from_hours(1)))?;
         tokio::time::sleep_until(until.min(self.given_up_at)).await;
         if until > self.given_up_at {
             self.ends(HangupCause::NoAnswer, SOFT);
@@ -555,7 +555,7 @@ impl Callee {
             Self::Answers { lasts, .. }
             | Self::EarlyMedia { lasts, .. }
             | Self::AnswersBriefly { lasts } => lasts,
-            Self::TalksOn { .. } => Duration::from_secs(600),
+            Self::TalksOn { .. } => Duration::from_mins(10),
             _ => Duration::ZERO,
         }
     }

@@ -105,7 +105,10 @@ impl Table {
         let Some(stored) = self.get(call.request.id) else {
             return Saved::Lost;
         };
-        let mine = call.claim.is_some() && stored.claim == call.claim;
+        if call.claim.is_none() {
+            return Saved::Lost;
+        }
+        let mine = stored.claim == call.claim;
         let newer = stored.sequence < call.sequence || !kept(Rule::SaveNewerOnly);
         let live = stored.ended_at.is_none() || !kept(Rule::SaveLiveOnly);
         if mine && newer && live {
@@ -163,7 +166,11 @@ impl Table {
     fn put(&mut self, call: Call) {
         if let Some(row) = self.rows.get_mut(&call.request.id) {
             row.before = row.entry();
-            row.call = call;
+            // What was asked for is written once.
+            row.call = Call {
+                request: row.call.request.clone(),
+                ..call
+            };
         }
     }
 

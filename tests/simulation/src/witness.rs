@@ -11,6 +11,10 @@ use crate::plan::{Callee, MAX_CALL_DURATION, PlannedCall};
 
 /// What really happened with a call.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own that happened or not"
+)]
 pub struct Truth {
     /// What was planned.
     pub plan: PlannedCall,
@@ -253,9 +257,9 @@ impl Witness {
 const KNOWN_WITHIN: Duration = Duration::from_secs(30);
 /// The same for a call about which a request was lost: a claim without an answer is left alone for a while, and a channel
 /// that was made late is taken for its call's until the deadline.
-const KNOWN_WITHIN_TOUCHED: Duration = Duration::from_secs(120);
+const KNOWN_WITHIN_TOUCHED: Duration = Duration::from_mins(2);
 /// How long what was wrong may still show.
-const AFTERMATH: Duration = Duration::from_secs(60);
+const AFTERMATH: Duration = Duration::from_mins(1);
 /// How long something may take while nothing is wrong.
 const SOON: Duration = Duration::from_secs(15);
 
@@ -340,6 +344,14 @@ fn agrees(call: &Call, truth: &Truth, disturbed: bool, over_at: Instant) -> Resu
     if disturbed {
         return Ok(());
     }
+    undisturbed(call, truth, over_at)
+}
+
+/// Whether a call to which nothing happened ended as its callee stands for.
+fn undisturbed(call: &Call, truth: &Truth, over_at: Instant) -> Result<(), String> {
+    use CallStatus::{Busy, Completed, Failed, NoAnswer};
+    use FailureReason as Why;
+
     let expected = match truth.plan.callee {
         _ if let Some(asked) = truth.end_asked => {
             let late = over_at.saturating_duration_since(asked + SOON);

@@ -1,0 +1,134 @@
+//! The model of the table is the table: both are asked the same, at random, and answer the same.
+
+#![expect(clippy::unwrap_used, reason = "a test panics when it cannot go on")]
+
+use std::time::Duration;
+
+use cloud::CallStore;
+use cloud::aws::Patience;
+use cloud::calls::Saved;
+use cloud::ports::Calls;
+use cloud::tables::{PENDING, held_by};
+use domain::{
+    Call, CallEvent, CallId, CallRequest, ClaimId, DialplanTarget, FailureReason, HangupOrigin,
+    Priority, Timestamp, Variables, When,
+};
+use local::Embedded;
+use local::embedded::CALLS_TABLE;
+use simulation::table::Table;
+use uuid::Uuid;
+
+/// Questions that are asked.
+const QUESTIONS: usize = 4_000;
+/// Calls that they are about.
+const CALLS: u128 = 12;
+
+fn request(number: u128, dial_before: i64) -> CallRequest {
+    CallRequest {
+        id: Uuid::from_u128(number).into(),
+        phone_number: "+15550000200".parse().unwrap(),
+        endpoint: "PJSIP/15550000200@trunk".parse().unwrap(),
+        target: DialplanTarget {
+            context: "outbound-ivr".parse().unwrap(),
+            extension: "s".parse().unwrap(),
+            priority: Priority::try_from(1).unwrap(),
+        },
+        media: None,
+        dial_timeout: Duration::from_secs(30),
+        max_duration: None,
+        variables: Variables::default(),
+        caller_id: None,
+        created_at: Timestamp::from_millis(1_000),
+        dial_before: Timestamp::from_millis(dial_before),
+        request_id: "r".to_owned(),
+        fingerprint: None,
+    }
+}
+
+fn event() -> CallEvent {
+    match fastrand::u32(..6) {
+        0 => CallEvent::Progressed,
+        1 => CallEvent::Rang,
+        2 => CallEvent::Answered,
+        3 => CallEvent::HangupRequested(HangupOrigin::Client),
+        4 => CallEvent::Ended {
+            cause: 16.into(),
+            sip_code: None,
+        },
+        _ => CallEvent::Failed(FailureReason::OutcomeUnknown),
+    }
+}
+
+#[tokio::test]
+async fn both_answer_the_same() {
+    fastrand::seed(7);
+    let embedded = Embedded::start(None).await.unwrap();
+    let clients = embedded.clients(Patience::FUNCTION).await;
+    let store = CallStore::new(clients.dynamodb, CALLS_TABLE.to_owned());
+    let mut model = Table::default();
+    // What programs have in hand: perhaps old, perhaps somebody else's.
+    let mut hand: Vec<Call> = Vec::new();
+    for question in 0..QUESTIONS {
+        let number = fastrand::u128(..CALLS);
+        let id = CallId::from(Uuid::from_u128(number));
+        let now = Timestamp::from_millis(fastrand::i64(2_000..4_000));
+        match fastrand::u32(..10) {
+            0 => {
+                let call = Call::new(request(number, fastrand::i64(2_500..4_500)));
+                let stored = store.create(&call, now).await.unwrap();
+                assert_eq!(stored, model.create(&call), "create, {question}");
+                hand.push(call);
+            }
+            1 => {
+                let stored = store.get(id).await.unwrap();
+                assert_eq!(stored.as_ref(), model.get(id), "get, {question}");
+                hand.extend(stored);
+            }
+            2 | 3 => {
+                let owner = ["one", "two"][fastrand::usize(..2)].parse().unwrap();
+                let claim = ClaimId::from(Uuid::from_u128(fastrand::u128(..4)));
+                let deadline = now.plus(Duration::from_mins(1));
+                let claimed = store.claim(id, &owner, claim, deadline, now).await.unwrap();
+                let modelled = model.claim(id, &owner, claim, deadline, now);
+                assert_eq!(claimed, modelled, "claim, {question}");
+                if let cloud::calls::Claim::Claimed(call) = claimed {
+                    hand.push(*call);
+                }
+            }
+            4..7 if !hand.is_empty() => {
+                let index = fastrand::usize(..hand.len());
+                let held = &mut hand[index];
+                if let Some((next, _)) = held.next(&event(), When::ours(now)) {
+                    *held = next;
+                }
+            }
+            7 if !hand.is_empty() => {
+                let call = &hand[fastrand::usize(..hand.len())];
+                let saved: Saved = store.save(call).await.unwrap();
+                assert_eq!(saved, model.save(call), "save, {question}");
+            }
+            8 if !hand.is_empty() => {
+                let pending = Call::new(hand[fastrand::usize(..hand.len())].request.clone());
+                let reason = FailureReason::Expired;
+                let ended = store.fail_pending(&pending, reason, now).await.unwrap();
+                let modelled = model.end_pending(&pending, &CallEvent::Failed(reason), now);
+                assert_eq!(ended, modelled, "fail, {question}");
+            }
+            _ => {
+                let holder = match fastrand::u32(..3) {
+                    0 => PENDING.to_owned(),
+                    1 => held_by(&"one".parse().unwrap()),
+                    _ => held_by(&"two".parse().unwrap()),
+                };
+                let due = Timestamp::from_millis(fastrand::i64(2_000..80_000));
+                let most = fastrand::usize(1..20);
+                let mut held = store.held(&holder, due, most).await.unwrap();
+                held.sort_unstable();
+                let modelled = model.held(&holder, due, most, now);
+                assert_eq!(held, modelled, "held, {question}");
+            }
+        }
+        hand.truncate(200);
+    }
+    assert!(model.calls().count() > 5 && model.calls().any(|call| call.status.is_terminal()));
+}
