@@ -66,6 +66,23 @@ impl Client {
         read(request.send().await.expect("an answer")).await
     }
 
+    /// The same over a network that may lose the answer.
+    pub async fn place_if_answered(&self, number: &str, body: Value) -> Option<(u16, Value)> {
+        let mut body = body;
+        body["phone_number"] = json!(number);
+        let request = self.request(Method::POST, "/api/v2/calls").json(&body);
+        Some(read(request.send().await.ok()?).await)
+    }
+
+    /// The same client with another token.
+    #[must_use]
+    pub fn with_token(&self, token: String) -> Self {
+        Self {
+            token,
+            ..self.clone()
+        }
+    }
+
     /// What the call's timeline says happened, in order.
     pub async fn events(&self, id: &str) -> Vec<String> {
         let request = self.request(Method::GET, &format!("/api/v2/calls/{id}/events"));
@@ -92,13 +109,22 @@ impl Client {
 
     /// Waits until the call is as `wanted` says, which sees it at every look.
     pub async fn wait_until(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.wait_within(id, PATIENCE, wanted).await
+    }
+
+    async fn wait_within(
+        &self,
+        id: &str,
+        patience: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
         let begun = Instant::now();
         loop {
             let call = self.status(id).await;
             if wanted(&call) {
                 return call;
             }
-            assert!(begun.elapsed() < PATIENCE, "the call is still: {call}");
+            assert!(begun.elapsed() < patience, "the call is still: {call}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -106,6 +132,12 @@ impl Client {
     /// Waits until the call is over.
     pub async fn wait_until_over(&self, id: &str) -> Value {
         self.wait_until(id, |call| call["is_completed"] == true)
+            .await
+    }
+
+    /// Waits until the call is over, for as long.
+    pub async fn wait_until_over_within(&self, id: &str, patience: Duration) -> Value {
+        self.wait_within(id, patience, |call| call["is_completed"] == true)
             .await
     }
 }

@@ -11,7 +11,9 @@
 
 pub mod asterisk;
 pub mod browser;
+pub mod callees;
 pub mod client;
+pub mod footprint;
 pub mod pbx;
 pub mod ports;
 pub mod program;

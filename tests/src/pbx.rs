@@ -1,5 +1,7 @@
 //! What the calls go through: the scenarios are the same on both.
 
+use std::collections::BTreeMap;
+
 use simulator::{Credentials, Simulator};
 
 use crate::asterisk::Asterisk;
@@ -64,6 +66,24 @@ impl Pbx {
         }
     }
 
+    /// How often the phone at each number was called, by the callee's own count; a simulator counts single numbers only.
+    #[must_use]
+    pub fn invites_by_number(&self) -> BTreeMap<String, usize> {
+        let Self::Asterisk(asterisk) = self else {
+            return BTreeMap::new();
+        };
+        let mut counts = BTreeMap::new();
+        for line in asterisk.invites() {
+            let to = line
+                .split_once("sip:")
+                .and_then(|(_, to)| to.split_once('@'));
+            if let Some((number, _)) = to {
+                *counts.entry(number.to_owned()).or_default() += 1;
+            }
+        }
+        counts
+    }
+
     /// How often we hung the phone at `number` up that had answered, by the callee's own count; none on the simulator.
     #[must_use]
     pub fn byes_to(&self, number: &str) -> usize {
@@ -82,6 +102,12 @@ impl Pbx {
 
     /// The channels whose ids are among `ids`.
     pub async fn channels_among(&self, ids: &[String]) -> Vec<String> {
+        let all = self.channels().await.into_iter();
+        all.filter(|id| ids.contains(id)).collect()
+    }
+
+    /// All channels.
+    pub async fn channels(&self) -> Vec<String> {
         let (url, username, password) = self.ari();
         let channels: serde_json::Value = reqwest::Client::new()
             .get(format!("{url}/channels"))
@@ -94,7 +120,6 @@ impl Pbx {
             .expect("a list of channels");
         let all = channels.as_array().expect("a list").iter();
         all.filter_map(|channel| channel["id"].as_str())
-            .filter(|id| ids.iter().any(|wanted| wanted == id))
             .map(str::to_owned)
             .collect()
     }

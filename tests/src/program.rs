@@ -1,6 +1,7 @@
 //! Programs of this workspace, run as their users run them.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -8,6 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
+
+use crate::footprint::Footprint;
 
 /// How long a program may take to do what is waited for.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -45,6 +48,26 @@ impl Program {
     /// Runs `name` with nothing but this environment.
     #[must_use]
     pub fn start(name: &str, arguments: &[&str], environment: &BTreeMap<String, String>) -> Self {
+        Self::spawn(name, arguments, environment, Stdio::piped())
+    }
+
+    /// The same with its complaints in a file: a pipe that nobody reads stops what writes to it.
+    #[must_use]
+    pub fn start_logging(
+        name: &str,
+        arguments: &[&str],
+        environment: &BTreeMap<String, String>,
+        log: File,
+    ) -> Self {
+        Self::spawn(name, arguments, environment, log.into())
+    }
+
+    fn spawn(
+        name: &str,
+        arguments: &[&str],
+        environment: &BTreeMap<String, String>,
+        stderr: Stdio,
+    ) -> Self {
         let child = Command::new(path(name))
             .args(arguments)
             .env_clear()
@@ -52,7 +75,7 @@ impl Program {
             .envs(environment)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .kill_on_drop(true)
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", path(name).display()));
@@ -60,6 +83,18 @@ impl Program {
             child,
             complaints: String::new(),
         }
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("a running program")
+    }
+
+    /// What it takes of the machine now.
+    #[must_use]
+    pub fn footprint(&self) -> Footprint {
+        Footprint::of(self.id()).expect("a running program")
     }
 
     /// Gives the program its standard input, whole.
@@ -126,7 +161,7 @@ impl Program {
 
     /// Sends a signal, by its name.
     pub async fn signal(&self, name: &str) {
-        let id = self.child.id().expect("a running program").to_string();
+        let id = self.id().to_string();
         let status = Command::new("kill")
             .args(["-s", name, &id])
             .status()

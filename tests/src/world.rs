@@ -23,6 +23,7 @@ use local::system::Api;
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
+use crate::proxy::Proxy;
 use crate::{Client, Pbx};
 
 /// The key that tokens of the tests are signed with.
@@ -52,6 +53,17 @@ impl Line {
             Self::Missing => "PJSIP/{number}@nosuch",
         }
     }
+}
+
+/// What a bridge reaches through a proxy; the rest it reaches directly.
+#[derive(Clone, Copy, Default)]
+pub struct Behind<'a> {
+    /// ARI, requests and events.
+    pub ari: Option<&'a Proxy>,
+    /// `DynamoDB`.
+    pub store: Option<&'a Proxy>,
+    /// SQS.
+    pub queue: Option<&'a Proxy>,
 }
 
 /// A system of its own on a shared PBX.
@@ -128,6 +140,37 @@ impl World {
             ("AWS_ENDPOINT_URL_DYNAMODB", self.embedded.dynamodb_url()),
             ("AWS_ENDPOINT_URL_SQS", self.embedded.sqs_url()),
         ])
+    }
+
+    /// The same with proxies between.
+    #[must_use]
+    pub fn environment_behind(&self, behind: Behind<'_>) -> BTreeMap<String, String> {
+        let mut environment = self.bridge_environment();
+        for (name, proxy) in [
+            ("ARI_HTTP_URL", behind.ari),
+            ("AWS_ENDPOINT_URL_DYNAMODB", behind.store),
+            ("AWS_ENDPOINT_URL_SQS", behind.queue),
+        ] {
+            if let (Some(proxy), Some(url)) = (proxy, environment.get_mut(name)) {
+                *url = proxy.instead_of(url);
+            }
+        }
+        environment
+    }
+
+    /// A bridge in this process, with proxies between and some settings of its own, once it is up.
+    pub async fn bridge_behind(&self, behind: Behind<'_>, settings: &[(&str, &str)]) -> Bridge {
+        let mut environment = self.environment_behind(behind);
+        environment.extend(source(settings));
+        let settings = read_settings(&environment, BridgeSettings::read);
+        let clients = Clients::local(
+            Patience::BRIDGE,
+            &environment["AWS_ENDPOINT_URL_DYNAMODB"],
+            &environment["AWS_ENDPOINT_URL_SQS"],
+        );
+        let bridge = Bridge::start(settings, &clients.await).expect("a bridge");
+        bridge.wait_until_up().await;
+        bridge
     }
 
     /// Adds a bridge, with some settings of its own, and waits until it is up. Returns its

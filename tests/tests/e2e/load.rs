@@ -2,24 +2,13 @@
 
 use std::sync::Arc;
 
+use e2e::callees::MIX;
 use e2e::world::number;
 use e2e::{Client, Line, Pbx, World};
 use futures_util::stream::{self, StreamExt};
 use serde_json::{Value, json};
 
 use crate::Suite;
-
-/// What callees do, and the status that it gives.
-const MIX: [(&str, &str); 8] = [
-    ("200", "completed"),
-    ("486", "busy"),
-    ("201", "completed"),
-    ("480", "no_answer"),
-    ("183", "completed"),
-    ("603", "failed"),
-    ("000", "no_answer"),
-    ("404", "failed"),
-];
 
 pub fn add(suite: &mut Suite) {
     suite.add_scenario("load::five_hundred_calls_at_once", five_hundred);

@@ -17,6 +17,7 @@ mod listing;
 mod load;
 mod local_run;
 mod media;
+mod networks;
 mod once;
 mod outages;
 mod pages;
@@ -142,6 +143,7 @@ fn main() -> ExitCode {
     dead_letters::add(&mut suite);
     crashes::add(&mut suite);
     outages::add(&mut suite);
+    networks::add(&mut suite);
     let Suite { trials, .. } = suite;
     // The trials hold what is left of the PBX; it ends with the last of them.
     libtest_mimic::run(&arguments, trials).exit_code()

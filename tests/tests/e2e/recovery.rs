@@ -1,13 +1,11 @@
 //! What becomes of calls when a bridge, its socket or an answer is lost on the way.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bridge::{Bridge, BridgeSettings};
-use cloud::aws::{Clients, Patience};
 use e2e::program::Program;
 use e2e::proxy::{Mode, Proxy};
-use e2e::world::{number, read_settings};
+use e2e::world::{Behind, number};
 use e2e::{Client, Line, Pbx, World};
 use serde_json::{Value, json};
 
@@ -41,13 +39,19 @@ pub fn add(suite: &mut Suite) {
     );
 }
 
+/// How soon each record is right once a socket that was cut may connect again.
+const RIGHT_WITHIN: Duration = Duration::from_secs(30);
+
+/// How much memory, in KiB, a bridge may need for what fifty calls have to say while nothing can be written.
+const MEMORY_OF_FIFTY: u64 = 32 * 1024;
+
 async fn kill(bridge: Program) {
     bridge.signal("KILL").await;
     bridge.wait().await;
 }
 
 /// Waits until the channel is in this state; `None` means that it is gone.
-async fn wait_for_channel(pbx: &Pbx, id: &str, state: Option<&str>) {
+pub async fn wait_for_channel(pbx: &Pbx, id: &str, state: Option<&str>) {
     let (url, username, password) = pbx.ari();
     let http = reqwest::Client::new();
     let reached = async {
@@ -64,12 +68,12 @@ async fn wait_for_channel(pbx: &Pbx, id: &str, state: Option<&str>) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), reached)
+    tokio::time::timeout(Duration::from_mins(1), reached)
         .await
         .unwrap_or_else(|_| panic!("the channel was never {state:?}"));
 }
 
-async fn place_until(api: &Client, to: &str, body: Value, status: &str) -> String {
+pub async fn place_until(api: &Client, to: &str, body: Value, status: &str) -> String {
     let id = api.place(to, body).await;
     api.wait_until(&id, |call| call["status"] == status).await;
     id
@@ -146,35 +150,25 @@ async fn ended_meanwhile(pbx: Arc<Pbx>) {
     kill(bridge).await;
 }
 
-/// A bridge in this process whose ARI, or whose store, is behind a proxy.
-async fn bridge_behind(world: &World, ari: Option<&Proxy>, store: Option<&Proxy>) -> Bridge {
-    let mut environment = world.bridge_environment();
-    if let Some(proxy) = ari {
-        let url = format!("http://{}/ari", proxy.address);
-        environment.insert("ARI_HTTP_URL".to_owned(), url);
+fn behind_ari(proxy: &Proxy) -> Behind<'_> {
+    Behind {
+        ari: Some(proxy),
+        ..Behind::default()
     }
-    let settings = read_settings(&environment, BridgeSettings::read);
-    let dynamodb = store.map_or_else(
-        || world.embedded.dynamodb_url().to_owned(),
-        |proxy| format!("http://{}", proxy.address),
-    );
-    let clients = Clients::local(Patience::BRIDGE, &dynamodb, world.embedded.sqs_url()).await;
-    let bridge = Bridge::start(settings, &clients).unwrap();
-    bridge.wait_until_up().await;
-    bridge
 }
 
-/// Host and port of a URL.
-fn authority(url: &str) -> String {
-    let rest = url.split("//").nth(1).unwrap();
-    rest.split('/').next().unwrap().to_owned()
+fn behind_store(proxy: &Proxy) -> Behind<'_> {
+    Behind {
+        store: Some(proxy),
+        ..Behind::default()
+    }
 }
 
 async fn cut_socket(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let proxy = Proxy::start(authority(&pbx.ari().0)).await;
-    let bridge = bridge_behind(&world, Some(&proxy), None).await;
+    let proxy = Proxy::before(&pbx.ari().0).await;
+    let bridge = world.bridge_behind(behind_ari(&proxy), &[]).await;
     let answers = place_until(&api, &number("200"), json!({}), "ringing").await;
     let goes_on = place_until(&api, &number("000"), json!({"timeout": 8_000}), "ringing").await;
     let over = place_until(&api, &number("201"), json!({}), "answered").await;
@@ -190,7 +184,7 @@ async fn cut_socket(pbx: Arc<Pbx>) {
         (&over, "completed"),
         (&waits, "busy"),
     ] {
-        let call = api.wait_until_over(id).await;
+        let call = api.wait_until_over_within(id, RIGHT_WITHIN).await;
         assert_eq!(call["status"], status, "{call}");
     }
     assert!(bridge.stop().await);
@@ -199,8 +193,8 @@ async fn cut_socket(pbx: Arc<Pbx>) {
 async fn lost_claim(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let proxy = Proxy::start(authority(world.embedded.dynamodb_url())).await;
-    let bridge = bridge_behind(&world, None, Some(&proxy)).await;
+    let proxy = Proxy::before(world.embedded.dynamodb_url()).await;
+    let bridge = world.bridge_behind(behind_store(&proxy), &[]).await;
     // Once, the repetition of the write finds its own; often, the next delivery of the message does.
     for times in [1, 3] {
         let before = proxy.lost();
@@ -218,8 +212,8 @@ async fn lost_claim(pbx: Arc<Pbx>) {
 async fn store_gone(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let proxy = Proxy::start(authority(world.embedded.dynamodb_url())).await;
-    let bridge = bridge_behind(&world, None, Some(&proxy)).await;
+    let proxy = Proxy::before(world.embedded.dynamodb_url()).await;
+    let bridge = world.bridge_behind(behind_store(&proxy), &[]).await;
     let mut calls = Vec::new();
     for digits in ["200", "486", "201", "480"] {
         let to = number(digits);
@@ -254,12 +248,14 @@ async fn store_gone(pbx: Arc<Pbx>) {
     assert!(bridge.stop().await);
 }
 
-/// Fifty calls ring, are answered or hung up while nothing can be written for half a minute.
+/// Fifty calls ring, are answered or hung up while nothing can be written, until the last phone has rung for half a minute.
 async fn store_gone_under_load(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let proxy = Proxy::start(authority(world.embedded.dynamodb_url())).await;
-    let bridge = bridge_behind(&world, None, Some(&proxy)).await;
+    let proxy = Proxy::before(world.embedded.dynamodb_url()).await;
+    let mut environment = world.environment_behind(behind_store(&proxy));
+    environment.insert("LOG_LEVEL".to_owned(), "error".to_owned());
+    let bridge = Program::start("bridge", &[], &environment);
     let endings = [
         ("200", "completed"),
         ("486", "busy"),
@@ -271,7 +267,7 @@ async fn store_gone_under_load(pbx: Arc<Pbx>) {
     for index in 0..50 {
         let (digits, status) = endings[index % endings.len()];
         let to = number(digits);
-        let id = api.place(&to, json!({"timeout": 10_000})).await;
+        let id = api.place(&to, json!({"timeout": 32_000})).await;
         calls.push((to, id, status));
     }
     for (_, id, _) in &calls {
@@ -279,7 +275,9 @@ async fn store_gone_under_load(pbx: Arc<Pbx>) {
             .await;
     }
     let before = proxy.connections();
+    let footprint_before = bridge.footprint();
     proxy.set(Mode::Cut);
+    let cut = Instant::now();
     for (_, id, _) in &calls {
         wait_for_channel(&pbx, id, None).await;
     }
@@ -293,16 +291,23 @@ async fn store_gone_under_load(pbx: Arc<Pbx>) {
     tokio::time::timeout(Duration::from_mins(1), probed)
         .await
         .expect("probes");
-    assert!(bridge.is_up(), "the events socket stays up");
     let asked = proxy.connections() - before;
+    let footprint = bridge.footprint();
+    let gone = cut.elapsed().as_secs();
     proxy.set(Mode::Open);
+    // None is unknown: every event was read meanwhile.
     for (to, id, status) in &calls {
         let call = api.wait_until_over(id).await;
         assert_eq!(call["status"], *status, "{call}");
         assert_eq!(pbx.invites_to(to), 1);
     }
     // Each call would have been written two to three times: ringing, answered, over.
-    println!("{asked} requests of fifty calls while the store was gone");
+    println!(
+        "{asked} requests of fifty calls while the store was gone for {gone} s; \
+         the bridge took {footprint_before} before and {footprint} after"
+    );
     assert!(asked <= 120, "{asked} requests");
-    assert!(bridge.stop().await);
+    assert!(footprint.memory <= footprint_before.memory + MEMORY_OF_FIFTY);
+    bridge.signal("TERM").await;
+    assert_eq!(bridge.wait().await.code, Some(0));
 }

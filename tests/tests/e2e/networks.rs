@@ -1,0 +1,133 @@
+//! What becomes of calls while the network between a bridge and ARI, the table or the queue does not work, in every
+//! way in which networks do not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge::Bridge;
+use e2e::proxy::{Mode, Proxy};
+use e2e::world::{Behind, number};
+use e2e::{Client, Line, Pbx, World};
+use serde_json::{Value, json};
+
+use crate::Suite;
+use crate::recovery::{place_until, wait_for_channel};
+
+const MODES: [(&str, Mode); 5] = [
+    ("cut", Mode::Cut),
+    ("reset", Mode::Reset),
+    ("stalled", Mode::Stalled),
+    ("half_open", Mode::HalfOpen),
+    ("slow", Mode::Slow(Duration::from_millis(20))),
+];
+
+/// How soon each record is right once the way to ARI is open again.
+const RIGHT_WITHIN: Duration = Duration::from_secs(30);
+
+/// What is behind the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Ari,
+    Store,
+    Queue,
+}
+
+pub fn add(suite: &mut Suite) {
+    for (part_name, part) in [
+        ("ari", Part::Ari),
+        ("store", Part::Store),
+        ("queue", Part::Queue),
+    ] {
+        for (mode_name, mode) in MODES {
+            let name = format!("networks::{part_name}_{mode_name}");
+            suite.add_scenario(&name, move |pbx| does_not_work(pbx, part, mode));
+        }
+    }
+}
+
+async fn proxy_and_bridge(world: &World, part: Part) -> (Proxy, Bridge) {
+    let url = match part {
+        Part::Ari => world.pbx.ari().0,
+        Part::Store => world.embedded.dynamodb_url().to_owned(),
+        Part::Queue => world.embedded.sqs_url().to_owned(),
+    };
+    let proxy = Proxy::before(&url).await;
+    let only = |wanted| (part == wanted).then_some(&proxy);
+    let behind = Behind {
+        ari: only(Part::Ari),
+        store: only(Part::Store),
+        queue: only(Part::Queue),
+    };
+    // It gives up soon, so that messages come back soon.
+    let soon = [
+        ("ARI_TIMEOUT", "1000"),
+        ("ARI_RETRIES", "0"),
+        ("STASIS_START_TIMEOUT", "1000"),
+        ("QUEUE_VISIBILITY_TIMEOUT", "13"),
+    ];
+    let bridge = world.bridge_behind(behind, &soon).await;
+    (proxy, bridge)
+}
+
+async fn does_not_work(pbx: Arc<Pbx>, part: Part, mode: Mode) {
+    let world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let (proxy, bridge) = proxy_and_bridge(&world, part).await;
+    let numbers: Vec<_> = ["000", "201", "200", "486"].map(number).to_vec();
+    let rings = place_until(&api, &numbers[0], json!({"timeout": 60_000}), "ringing").await;
+    let over = place_until(&api, &numbers[1], json!({}), "answered").await;
+    let answers = place_until(&api, &numbers[2], json!({}), "ringing").await;
+
+    proxy.set(mode);
+    let waits = api.place(&numbers[3], json!({})).await;
+    wait_for_channel(&pbx, &answers, Some("Up")).await;
+    wait_for_channel(&pbx, &over, None).await;
+    match (part, mode) {
+        // Slowly it goes on.
+        (_, Mode::Slow(_)) => {
+            for (id, status) in [
+                (&over, "completed"),
+                (&answers, "completed"),
+                (&waits, "busy"),
+            ] {
+                ends(&api, id, status).await;
+            }
+        }
+        // What is live is followed to its end, and what is new waits.
+        (Part::Queue, _) => {
+            ends(&api, &over, "completed").await;
+            ends(&api, &answers, "completed").await;
+            assert_eq!(pbx.invites_to(&numbers[3]), 0, "{waits}");
+        }
+        (Part::Store, _) => {
+            wait_for_channel(&pbx, &answers, None).await;
+            assert!(bridge.is_up(), "events are read without the table");
+            assert_eq!(pbx.invites_to(&numbers[3]), 0, "{waits}");
+        }
+        (Part::Ari, _) => assert_eq!(pbx.invites_to(&numbers[3]), 0, "{waits}"),
+    }
+
+    proxy.set(Mode::Open);
+    for (id, status) in [
+        (&over, "completed"),
+        (&answers, "completed"),
+        (&waits, "busy"),
+    ] {
+        ends(&api, id, status).await;
+    }
+    assert_eq!(api.status(&rings).await["status"], "ringing");
+    assert!(bridge.hang_up(rings.parse().unwrap()), "it is followed");
+    ends(&api, &rings, "canceled").await;
+    for to in &numbers {
+        assert_eq!(pbx.invites_to(to), 1, "{to}");
+    }
+    let ids = [rings, over, answers, waits];
+    assert_eq!(pbx.channels_among(&ids).await, Vec::<String>::new());
+    assert!(bridge.stop().await);
+}
+
+async fn ends(api: &Client, id: &str, status: &str) {
+    let call: Value = api.wait_until_over_within(id, RIGHT_WITHIN).await;
+    assert_eq!(call["status"], status, "{call}");
+    assert!(call["failure_reason"].is_null(), "{call}");
+}
