@@ -55,15 +55,11 @@ async fn get_secret_value(
     let versions = versions.lock().unwrap_or_else(PoisonError::into_inner);
     let back = usize::from(request["VersionStage"] == "AWSPREVIOUS");
     let index = versions.len().checked_sub(1 + back);
-    match index.and_then(|index| versions.get(index)) {
-        Some(value) => {
-            let answer = json!({"ARN": SECRET_ARN, "Name": "key", "SecretString": value});
-            answer.to_string().into_response()
-        }
-        None => {
-            let answer =
-                json!({"__type": "ResourceNotFoundException", "Message": "no such version"});
-            (StatusCode::BAD_REQUEST, answer.to_string()).into_response()
-        }
+    if let Some(value) = index.and_then(|index| versions.get(index)) {
+        let answer = json!({"ARN": SECRET_ARN, "Name": "key", "SecretString": value});
+        answer.to_string().into_response()
+    } else {
+        let answer = json!({"__type": "ResourceNotFoundException", "Message": "no such version"});
+        (StatusCode::BAD_REQUEST, answer.to_string()).into_response()
     }
 }
