@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cloud::error;
 use domain::CallId;
+use domain::origination::ChannelOwner;
 use domain::rules::{Rule, kept};
 
 use crate::ari::Asterisk;
@@ -26,6 +27,25 @@ pub async fn hang_up_surely(ari: Arc<dyn Asterisk>, registry: Arc<Registry>, id:
             Ok(_) => return,
             Err(error) => {
                 tracing::warn!(call_id = %id, error = %error::chain(&error), "a channel was not hung up");
+            }
+        }
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+}
+
+/// Hangs a channel up that has started in our application with nobody to dial it. The news may be old, and its call's channel
+/// another bridge's by now: all attempts of a call have the same id.
+pub async fn hang_up_orphan(ari: Arc<dyn Asterisk>, registry: Arc<Registry>, id: CallId) {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
+    for _ in 0..HANGUP_TRIES {
+        match ari.channel_owner(id).await {
+            Ok(ChannelOwner::ThisBridge) => {
+                tracing::warn!(call_id = %id, "a channel started with nobody to dial it: it is hung up");
+                return hang_up_surely(ari, registry, id).await;
+            }
+            Ok(ChannelOwner::AnotherBridge | ChannelOwner::Nobody) => return,
+            Err(error) => {
+                tracing::warn!(call_id = %id, error = %error::chain(&error), "a channel was not read");
             }
         }
         tokio::time::sleep(backoff.next_delay()).await;

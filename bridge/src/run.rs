@@ -21,7 +21,7 @@ use crate::breaker::Breaker;
 use crate::control;
 use crate::deleter;
 use crate::flag::Flag;
-use crate::hangup::hang_up_surely;
+use crate::hangup::hang_up_orphan;
 use crate::heart::Heart;
 use crate::metrics::{Counts, Metrics};
 use crate::outside::Outside;
@@ -318,7 +318,6 @@ async fn hang_up_orphans(
     mut orphans: mpsc::Receiver<CallId>,
 ) {
     while let Some(id) = orphans.recv().await {
-        tracing::warn!(call_id = %id, "a channel started with nobody to dial it: it is hung up");
-        hang_up_surely(Arc::clone(&ari), Arc::clone(&registry), id).await;
+        hang_up_orphan(Arc::clone(&ari), Arc::clone(&registry), id).await;
     }
 }

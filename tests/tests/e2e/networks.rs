@@ -24,6 +24,14 @@ const MODES: [(&str, Mode); 5] = [
 /// How soon each record is right once the way to ARI is open again.
 const RIGHT_WITHIN: Duration = Duration::from_secs(30);
 
+/// The settings of a bridge that gives up soon, so that its messages come back soon.
+const GIVES_UP_SOON: [(&str, &str); 4] = [
+    ("ARI_TIMEOUT", "1000"),
+    ("ARI_RETRIES", "0"),
+    ("STASIS_START_TIMEOUT", "1000"),
+    ("QUEUE_VISIBILITY_TIMEOUT", "13"),
+];
+
 /// What is behind the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
@@ -33,6 +41,10 @@ enum Part {
 }
 
 pub fn add(suite: &mut Suite) {
+    suite.add_asterisk(
+        "networks::old_news_ends_no_call_of_another_bridge",
+        old_news,
+    );
     for (part_name, part) in [
         ("ari", Part::Ari),
         ("store", Part::Store),
@@ -43,6 +55,59 @@ pub fn add(suite: &mut Suite) {
             suite.add_scenario(&name, move |pbx| does_not_work(pbx, part, mode));
         }
     }
+}
+
+/// A bridge that waited in vain for its channels' start gives its calls back. When the news comes at last, the channels
+/// of these calls are another bridge's, and ring.
+async fn old_news(pbx: Arc<Pbx>) {
+    let mut world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let ari = Proxy::before(&pbx.ari().0).await;
+    let queue = Proxy::before(world.embedded.sqs_url()).await;
+    let behind = Behind {
+        ari: Some(&ari),
+        queue: Some(&queue),
+        ..Behind::default()
+    };
+    let bridge = world.bridge_behind(behind, &GIVES_UP_SOON).await;
+    ari.set_for("/events?app=", Mode::Stalled);
+    let numbers: Vec<_> = (0..10).map(|_| number("000")).collect();
+    let mut calls = Vec::new();
+    for to in &numbers {
+        calls.push(api.place(to, json!({"timeout": 120_000})).await);
+    }
+    let tried = async {
+        while pbx.channels_among(&calls).await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        while bridge.live_calls() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(RIGHT_WITHIN, tried)
+        .await
+        .expect("they are tried and given back");
+    // It takes no more of them.
+    queue.set(Mode::Cut);
+    world.add_bridge(&[]).await;
+    for id in &calls {
+        api.wait_until(id, |call| call["status"] == "ringing").await;
+    }
+    ari.set(Mode::Open);
+    let read = async {
+        while bridge.counts().undeliverable == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(RIGHT_WITHIN, read)
+        .await
+        .expect("the old news is read");
+    for (to, id) in numbers.iter().zip(&calls) {
+        assert!(world.bridge().hang_up(id.parse().unwrap()), "it is live");
+        ends(&api, id, "canceled").await;
+        assert_eq!(pbx.invites_to(to), 1, "{to}");
+    }
+    assert!(bridge.stop().await);
 }
 
 async fn proxy_and_bridge(world: &World, part: Part) -> (Proxy, Bridge) {
@@ -58,14 +123,7 @@ async fn proxy_and_bridge(world: &World, part: Part) -> (Proxy, Bridge) {
         store: only(Part::Store),
         queue: only(Part::Queue),
     };
-    // It gives up soon, so that messages come back soon.
-    let soon = [
-        ("ARI_TIMEOUT", "1000"),
-        ("ARI_RETRIES", "0"),
-        ("STASIS_START_TIMEOUT", "1000"),
-        ("QUEUE_VISIBILITY_TIMEOUT", "13"),
-    ];
-    let bridge = world.bridge_behind(behind, &soon).await;
+    let bridge = world.bridge_behind(behind, &GIVES_UP_SOON).await;
     (proxy, bridge)
 }
 
