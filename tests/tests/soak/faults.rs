@@ -23,6 +23,8 @@ pub struct Trouble {
     pub until: Timestamp,
     /// Asterisk itself was started again.
     pub asterisk: bool,
+    /// Events came late, and not never.
+    pub late_events: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -54,6 +56,13 @@ impl Fault {
             83..95 => Self::Queue(mode),
             _ => Self::Queue(slow),
         }
+    }
+
+    fn delays_events(self) -> bool {
+        matches!(
+            self,
+            Self::Events(Mode::Stalled) | Self::Ari(Mode::Stalled | Mode::Slow(_))
+        )
     }
 
     fn name(self) -> &'static str {
@@ -111,7 +120,6 @@ impl Faults {
         );
         let at = self.began.elapsed().as_secs();
         *self.counts.entry(fault.name()).or_default() += 1;
-        let mut asterisk = false;
         match fault {
             Fault::Kill | Fault::Terminate => {
                 println!("{at:>6} s  {} {victim}", fault.name());
@@ -124,7 +132,6 @@ impl Faults {
             }
             Fault::Asterisk => {
                 println!("{at:>6} s  {}", fault.name());
-                asterisk = true;
                 site.asterisk().restart();
                 site.asterisk().wait_until_ready().await;
             }
@@ -153,7 +160,8 @@ impl Faults {
         self.troubles.push(Trouble {
             from,
             until: clock::now().plus(AFTERMATH),
-            asterisk,
+            asterisk: matches!(fault, Fault::Asterisk),
+            late_events: fault.delays_events(),
         });
     }
 }

@@ -180,14 +180,15 @@ fn judge(
     }
     // What else it may be, it may be only if something went wrong during the call.
     let ended_at = call.ended_at.unwrap_or(call.request.created_at);
-    let mut overlapping = troubles
+    let overlapping: Vec<_> = troubles
         .iter()
         .filter(|trouble| trouble.from <= ended_at && call.request.created_at <= trouble.until)
-        .peekable();
-    if overlapping.peek().is_none() {
+        .collect();
+    if overlapping.is_empty() {
         return Err("not what its callee stands for");
     }
-    let restarted = overlapping.any(|trouble| trouble.asterisk);
+    let restarted = overlapping.iter().any(|trouble| trouble.asterisk);
+    let late_events = overlapping.iter().any(|trouble| trouble.late_events);
     match reason {
         Some(FailureReason::OutcomeUnknown) => Ok(()),
         Some(FailureReason::AsteriskRestarted | FailureReason::EndpointUnavailable)
@@ -195,6 +196,8 @@ fn judge(
         {
             Ok(())
         }
+        // All attempts of a call have the same id: late news of the end of one is taken for that of the next.
+        Some(FailureReason::EndedUnanswered) if late_events => Ok(()),
         // It was answered, and what ended it was not seen, or what it was played was cut short.
         _ if status == "completed" && placed.status == "completed" => Ok(()),
         _ => Err("no trouble explains it"),
