@@ -50,7 +50,7 @@ pub struct CallTask {
     received_at: Instant,
     /// The cause of the last `ChannelHangupRequest`.
     announced: Option<HangupCause>,
-    look: Option<Later<Look>>,
+    look: Option<Later<(u32, Look)>>,
     /// What is to be played has been begun.
     playing: bool,
     _permit: Option<OwnedSemaphorePermit>,
@@ -155,9 +155,9 @@ impl CallTask {
                     Mail::HangUp => self.request_hang_up(HangupOrigin::Client),
                     Mail::Resync => self.look_at_channel(true),
                 },
-                look = maybe(look.as_mut()) => {
+                (sequence, look) = maybe(look.as_mut()) => {
                     self.look = None;
-                    self.seen(&look);
+                    self.seen(sequence, &look);
                 }
                 (input, call) = maybe(answer.as_mut()) => {
                     self.answer = None;

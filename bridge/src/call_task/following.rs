@@ -12,7 +12,7 @@ use domain::{Call, CallEvent, Effect, FailureReason, HangupCause, HangupOrigin, 
 use tokio::time::{Instant, Sleep};
 use tracing::Instrument;
 
-use super::questions::{Look, look};
+use super::questions::{Look, Question, look};
 use super::{CallTask, Later};
 use crate::ari::ChannelReply;
 use crate::backoff::Backoff;
@@ -298,18 +298,33 @@ impl CallTask {
     /// been made.
     pub(super) fn look_at_channel(&mut self, dialled: bool) {
         // One that is still being started has timers of its own for what it may have missed.
-        if !self.protocol.is_done() || self.live.is_none() || self.look.is_some() {
-            return;
-        }
-        let (shared, id) = (Arc::clone(&self.shared), self.id());
-        let plays = self.request.media.is_some();
-        self.look = Some(Box::pin(look(shared, id, dialled, plays)));
-    }
-
-    pub(super) fn seen(&mut self, look: &Look) {
         let Some(live) = &self.live else {
             return;
         };
+        if !self.protocol.is_done() || self.look.is_some() {
+            return;
+        }
+        let (shared, sequence) = (Arc::clone(&self.shared), live.call.sequence);
+        let question = Question {
+            id: self.request.id,
+            dialled,
+            plays: self.request.media.is_some(),
+        };
+        self.look = Some(Box::pin(async move {
+            let look = look(shared, question).await;
+            (sequence, look)
+        }));
+    }
+
+    /// Decides by what was seen, unless the call has moved on since the look began.
+    pub(super) fn seen(&mut self, sequence: u32, look: &Look) {
+        let Some(live) = &self.live else {
+            return;
+        };
+        if live.call.sequence != sequence && kept(Rule::LookNotStale) {
+            self.look_at_channel(look.known.dialled);
+            return;
+        }
         let verdict = reconcile(&live.call, look.channel, look.known);
         tracing::info!(call_id = %self.id(), channel = ?look.channel, ?verdict, "the call was looked at again");
         let at = When::ours(self.shared.now());

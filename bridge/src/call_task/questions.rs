@@ -27,6 +27,17 @@ pub struct Look {
     pub known: Knowledge,
 }
 
+/// What is asked about a call's channel.
+#[derive(Clone, Copy)]
+pub struct Question {
+    /// The call.
+    pub id: CallId,
+    /// Whether its dial is known to have been made.
+    pub dialled: bool,
+    /// Whether it may be played to.
+    pub plays: bool,
+}
+
 /// How often a claim is tried.
 pub const CLAIM_TRIES: u32 = 2;
 /// How long the event of a channel's end may take that is gone already.
@@ -66,11 +77,12 @@ pub async fn claim(shared: Arc<Shared>, request: CallRequest, patience: Duration
     (Input::ClaimReplied(ClaimReply::Unavailable), None)
 }
 
-/// Looks at a channel until Asterisk says what it is doing. `plays` says that it may be played to.
-pub async fn look(shared: Arc<Shared>, id: CallId, dialled: bool, plays: bool) -> Look {
+/// Looks at a channel until Asterisk says what it is doing.
+pub async fn look(shared: Arc<Shared>, question: Question) -> Look {
+    let id = question.id;
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
-        match look_once(&*shared.outside.ari, id, dialled, plays).await {
+        match look_once(&*shared.outside.ari, question).await {
             Ok(look) => return look,
             Err(error) => {
                 tracing::warn!(call_id = %id, error = %error::chain(&error), "the channel was not read");
@@ -81,12 +93,8 @@ pub async fn look(shared: Arc<Shared>, id: CallId, dialled: bool, plays: bool) -
 }
 
 /// Asks for no more than the decision needs: there may be hundreds of calls to look at.
-async fn look_once(
-    ari: &dyn Asterisk,
-    id: CallId,
-    dialled: bool,
-    plays: bool,
-) -> Result<Look, AriError> {
+async fn look_once(ari: &dyn Asterisk, question: Question) -> Result<Look, AriError> {
+    let Question { id, dialled, plays } = question;
     let channel = ari.channel_seen(id).await?;
     let waits = channel == ChannelSeen::Up { in_stasis: true };
     let playing = waits && plays && ari.is_playing(id).await?;

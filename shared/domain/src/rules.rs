@@ -76,6 +76,7 @@ rules! {
     HeldReconciled: "A bridge looks for calls that it owns and does not follow.",
     ChannelsReconciled: "A bridge looks for channels of its own that no call has.",
     ResyncedOnReconnect: "A call is looked at again when events may have been missed.",
+    LookNotStale: "What was seen of a channel counts only if its call has not moved on meanwhile.",
     GoneIsOver: "A call whose channel is gone is over.",
     HangupRemembered: "A hangup that was wanted before its bridge was lost is asked for again.",
     WaitingSentOn: "An answered call that waits is sent on when its bridge is back.",

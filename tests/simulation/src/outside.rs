@@ -290,10 +290,15 @@ impl Queue for Messages {
 
 fn note_received(state: &mut State, taken: &[Delivery]) {
     for delivery in taken {
-        if let Ok(QueueMessage::Dial(call)) = QueueMessage::decode(&delivery.body) {
-            let what = format!("received, time {}", delivery.receive_count);
-            state.witness.note(&what, Some(call.id));
-        }
+        let id = match QueueMessage::decode(&delivery.body) {
+            Ok(QueueMessage::Dial(call)) => Some(call.id),
+            Err(_) => match ControlMessage::decode(&delivery.body) {
+                Ok(ControlMessage::HangUp(id)) => Some(id),
+                Err(_) => None,
+            },
+        };
+        let what = format!("received, time {}", delivery.receive_count);
+        state.witness.note(&what, id);
     }
 }
 

@@ -329,6 +329,7 @@ pub fn hang_up(world: &Arc<World>, state: &mut State, host: usize, id: CallId) -
     if state.switches[host].seen(id) == ChannelSeen::Gone {
         return ChannelReply::Gone;
     }
+    state.witness.note("DELETE", Some(id));
     let dialled = state.switches[host]
         .channels
         .get(&id)
