@@ -74,7 +74,8 @@ fn many(first: u64, seeds: u64, calls: usize) -> ExitCode {
     };
     let all: usize = total.endings.values().sum();
     println!(
-        "{all} calls over {seeds} seeds in {} s: {} phones rang, {} bridges were killed",
+        "{} calls over {seeds} seeds in {} s: {all} recorded, {} phones rang, {} bridges were killed",
+        seeds.saturating_mul(u64::try_from(calls).unwrap_or(u64::MAX)),
         began.elapsed().as_secs(),
         total.invites,
         total.kills
