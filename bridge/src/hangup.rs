@@ -6,7 +6,6 @@ use std::time::Duration;
 use cloud::error;
 use domain::CallId;
 use domain::origination::ChannelOwner;
-use domain::rules::{Rule, kept};
 
 use crate::ari::Asterisk;
 use crate::backoff::Backoff;
@@ -20,7 +19,7 @@ const HANGUP_TRIES: u32 = 5;
 pub async fn hang_up_surely(ari: Arc<dyn Asterisk>, registry: Arc<Registry>, id: CallId) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
     for _ in 0..HANGUP_TRIES {
-        if registry.contains(id) && kept(Rule::LateHangupSparesNext) {
+        if registry.contains(id) {
             return;
         }
         match ari.hang_up(id).await {

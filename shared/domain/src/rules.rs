@@ -70,7 +70,6 @@ rules! {
     HungUpAfterMedia: "A call is hung up when there is nothing more to play.",
     EndsByItsDeadline: "A call is hung up at its deadline.",
     ClientObeyed: "A hangup is asked for again until its call is no longer followed.",
-    LateHangupSparesNext: "A hangup that comes late leaves the next attempt's channel alone.",
 
     // After something was lost.
     HeldReconciled: "A bridge looks for calls that it owns and does not follow.",

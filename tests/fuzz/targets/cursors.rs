@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use cloud::Secret;
+use cloud::kept_keys::KeyPair;
 use cloud::listing::Position;
 use domain::Timestamp;
 use functions::cursor::{Cursors, InvalidCursor};
@@ -23,8 +24,10 @@ const MOST_CUTS: usize = 16;
 
 static CURSORS: LazyLock<Cursors> = LazyLock::new(|| {
     Cursors::new(&JwtSettings {
-        secret_key: Secret::new("the key of the fuzz targets, which is no secret".to_owned()),
-        secret_key_previous: None,
+        keys: KeyPair {
+            current: Secret::new("the key of the fuzz targets, which is no secret".to_owned()),
+            previous: None,
+        },
         issuer: None,
         audience: None,
         token_lifetime: Duration::from_secs(1),

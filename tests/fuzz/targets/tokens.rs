@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloud::kept_keys::KeyPair;
 use cloud::{Secret, clock};
 use functions::jwt::{InvalidToken, Jwt, Scope};
 use functions::settings::JwtSettings;
@@ -23,8 +24,10 @@ const KEY: &str = "the key of the fuzz targets, which is no secret";
 
 static JWT: LazyLock<Jwt> = LazyLock::new(|| {
     Jwt::new(&JwtSettings {
-        secret_key: Secret::new(KEY.to_owned()),
-        secret_key_previous: None,
+        keys: KeyPair {
+            current: Secret::new(KEY.to_owned()),
+            previous: None,
+        },
         issuer: None,
         audience: None,
         token_lifetime: Duration::from_hours(24 * 365 * 50),
