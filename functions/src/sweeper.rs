@@ -11,7 +11,7 @@ use cloud::heartbeats::GONE_AFTER;
 use cloud::ports::{Calls, SignsOfLife};
 use cloud::{StoreError, error, tables};
 use domain::rules::{Rule, kept};
-use domain::{Call, CallEvent, CallStatus, FailureReason, HangupCause, Timestamp, When};
+use domain::{Call, CallEvent, CallStatus, FailureReason, Timestamp, When};
 
 /// Most calls of one kind that are ended in one run; the next run goes on.
 const MOST: usize = 1_000;
@@ -98,10 +98,7 @@ impl Sweeper {
             return Ok(false);
         }
         let event = if call.answered_at.is_some() {
-            CallEvent::Ended {
-                cause: HangupCause::Unknown,
-                sip_code: None,
-            }
+            CallEvent::ENDED_UNSEEN
         } else {
             CallEvent::Failed(FailureReason::BridgeLost)
         };

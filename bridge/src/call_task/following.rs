@@ -276,11 +276,7 @@ impl CallTask {
         match done {
             // Asterisk confirms the end of a channel whose own event never came.
             EffectDone::HungUp(Some(ChannelReply::Gone)) if live.overdue => {
-                let ended = CallEvent::Ended {
-                    cause: HangupCause::Unknown,
-                    sip_code: None,
-                };
-                self.apply(&ended, When::ours(self.shared.now()));
+                self.apply(&CallEvent::ENDED_UNSEEN, When::ours(self.shared.now()));
             }
             // Its `ChannelDestroyed` is on the way; if not, the deadline asks again.
             EffectDone::HungUp(_) => {}

@@ -5,7 +5,7 @@
 //! decides the same; followed twice it changes nothing the second time. A call is never dialled again.
 
 use crate::rules::{Rule, kept};
-use crate::{Call, CallEvent, CallStatus, FailureReason, HangupCause, HangupOrigin, Timestamp};
+use crate::{Call, CallEvent, CallStatus, FailureReason, HangupOrigin, Timestamp};
 
 /// What Asterisk says of a call's channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +49,6 @@ pub enum Verdict {
     HangUpAndEnd(CallEvent),
 }
 
-/// The end of a channel whose own event never came.
-const ENDED_UNSEEN: CallEvent = CallEvent::Ended {
-    cause: HangupCause::Unknown,
-    sip_code: None,
-};
-
 /// Decides about one call of this bridge.
 #[must_use]
 pub fn reconcile(call: &Call, channel: ChannelSeen, known: Knowledge) -> Verdict {
@@ -87,7 +81,9 @@ pub fn reconcile(call: &Call, channel: ChannelSeen, known: Knowledge) -> Verdict
         (Ringing, ChannelSeen::Down) if !known.dialled => {
             Verdict::HangUpAndEnd(CallEvent::Failed(FailureReason::OutcomeUnknown))
         }
-        (Answered, ChannelSeen::Down) if !known.dialled => Verdict::HangUpAndEnd(ENDED_UNSEEN),
+        (Answered, ChannelSeen::Down) if !known.dialled => {
+            Verdict::HangUpAndEnd(CallEvent::ENDED_UNSEEN)
+        }
         // The event that told us may be faster than the state that we see.
         (Ringing | Answered, ChannelSeen::Down) => Verdict::Follow(None),
         // A channel is `Down` while early media plays, too.
@@ -98,7 +94,7 @@ pub fn reconcile(call: &Call, channel: ChannelSeen, known: Knowledge) -> Verdict
             Verdict::HangUpAndEnd(CallEvent::Failed(FailureReason::OutcomeUnknown))
         }
         (_, ChannelSeen::Gone) if !kept(Rule::GoneIsOver) => Verdict::Follow(None),
-        (Answered, ChannelSeen::Gone) => Verdict::End(ENDED_UNSEEN),
+        (Answered, ChannelSeen::Gone) => Verdict::End(CallEvent::ENDED_UNSEEN),
         (Dialing | Ringing, ChannelSeen::Gone) => {
             let restarted = known
                 .asterisk_started_at
@@ -135,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::transition::tests::{any_event, claimed, pending};
-    use crate::{Media, When};
+    use crate::{HangupCause, Media, When};
 
     #[test]
     fn a_call_that_was_played_to_is_not_played_to_again() {

@@ -43,6 +43,14 @@ pub enum CallEvent {
     Failed(FailureReason),
 }
 
+impl CallEvent {
+    /// The end of a channel whose own event never came.
+    pub const ENDED_UNSEEN: Self = Self::Ended {
+        cause: HangupCause::Unknown,
+        sip_code: None,
+    };
+}
+
 /// Who of us asked for a call's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HangupOrigin {
