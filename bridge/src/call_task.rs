@@ -4,6 +4,7 @@
 //! any moment it waits for several things at once: an answer, a timer, an event, a write.
 
 mod following;
+mod own_channel;
 mod questions;
 
 use std::collections::VecDeque;
@@ -16,12 +17,14 @@ use cloud::error;
 use cloud::queue::Receipt;
 use domain::origination::{Action, ClaimReply, CreateReply, DialReply, Input, Origination};
 use domain::rules::{Rule, kept};
-use domain::{Call, CallEvent, CallId, CallRequest, HangupCause, HangupOrigin, When};
+use domain::{AttemptId, Call, CallEvent, CallId, CallRequest, HangupCause, HangupOrigin, When};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use tracing::Instrument;
+use uuid::Uuid;
 
 use self::following::Live;
+use self::own_channel::OwnChannel;
 pub use self::questions::CLAIM_TRIES;
 use self::questions::{Answer, Look, claim, inspect, record_failure};
 use crate::ari::{ChannelEvent, ChannelEventKind};
@@ -45,6 +48,8 @@ pub struct CallTask {
     actions: VecDeque<Action>,
     answer: Option<Later<Answer>>,
     timer: Option<(Pin<Box<Sleep>>, Input)>,
+    attempt: AttemptId,
+    channel: OwnChannel,
     claimed: Option<Box<Call>>,
     live: Option<Live>,
     received_at: Instant,
@@ -67,6 +72,7 @@ impl CallTask {
         permit: OwnedSemaphorePermit,
     ) -> Self {
         let (protocol, actions) = Origination::start(&request, shared.settings.retry, shared.now());
+        let attempt = AttemptId::new(Uuid::new_v4());
         Self {
             shared,
             request,
@@ -77,6 +83,8 @@ impl CallTask {
             actions: actions.into(),
             answer: None,
             timer: None,
+            attempt,
+            channel: OwnChannel::OfAttempt(attempt),
             claimed: None,
             live: None,
             received_at: Instant::now(),
@@ -105,6 +113,8 @@ impl CallTask {
             actions: VecDeque::new(),
             answer: None,
             timer: None,
+            attempt: AttemptId::new(Uuid::nil()),
+            channel: OwnChannel::Any,
             claimed: Some(Box::new(call)),
             live: None,
             received_at: Instant::now(),
@@ -221,6 +231,10 @@ impl CallTask {
     }
 
     fn take_event(&mut self, mut event: ChannelEvent) {
+        if !self.channel.is_about(&event) {
+            tracing::debug!(call_id = %self.id(), ?event, "an event of an earlier attempt was ignored");
+            return;
+        }
         if let ChannelEventKind::Destroyed(cause, sip_code) = event.kind {
             let announced = self.announced.filter(|_| !self.is_answered());
             event.kind = ChannelEventKind::Destroyed(cause.or_announced(announced), sip_code);
@@ -230,7 +244,7 @@ impl CallTask {
                 self.announced = Some(cause);
                 return;
             }
-            ChannelEventKind::StasisStarted => Input::StasisStarted,
+            ChannelEventKind::StasisStarted { .. } => Input::StasisStarted,
             ChannelEventKind::Played { .. } => {
                 self.played(event);
                 return;
@@ -286,8 +300,10 @@ impl CallTask {
             Action::CreateChannel => {
                 crash::point("before_create");
                 let (ari, request) = (Arc::clone(&self.shared.outside.ari), self.request.clone());
+                let attempt = self.attempt;
                 self.answer = Some(Box::pin(async move {
-                    (Input::Created(ari.create_channel(&request).await), None)
+                    let reply = ari.create_channel(&request, attempt).await;
+                    (Input::Created(reply), None)
                 }));
             }
             Action::RetryCreate(delay) => self.start_timer(jittered(delay), Input::RetryDue),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::origination::{ChannelOwner, CreateReply, DialReply};
 use domain::reconciliation::ChannelSeen;
-use domain::{CallId, CallRequest, DialplanTarget, Media, Timestamp};
+use domain::{AttemptId, CallId, CallRequest, DialplanTarget, Media, Timestamp};
 
 use crate::ari::event::Incoming;
 
@@ -104,8 +104,8 @@ pub trait Asterisk: Send + Sync {
     /// [`AriError`] if it may be tried again.
     async fn filter_events(&self) -> Result<(), AriError>;
 
-    /// Makes the call's channel, which rings nobody yet.
-    async fn create_channel(&self, call: &CallRequest) -> CreateReply;
+    /// Makes the call's channel, which rings nobody yet. Its `StasisStart` brings the attempt's id.
+    async fn create_channel(&self, call: &CallRequest, attempt: AttemptId) -> CreateReply;
 
     /// Dials a channel that is in our application.
     async fn dial(&self, id: CallId, ring_for: Duration) -> DialReply;

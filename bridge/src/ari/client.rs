@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::origination::{ChannelOwner, CreateReply, DialReply};
 use domain::reconciliation::ChannelSeen;
-use domain::{CallId, CallRequest, DialplanTarget, Media, Timestamp};
+use domain::{AttemptId, CallId, CallRequest, DialplanTarget, Media, Timestamp};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -217,7 +217,7 @@ impl Asterisk for AriClient {
         expect_success(request, &response)
     }
 
-    async fn create_channel(&self, call: &CallRequest) -> CreateReply {
+    async fn create_channel(&self, call: &CallRequest, attempt: AttemptId) -> CreateReply {
         let id = call.id.to_string();
         let caller = call.caller_id.as_ref();
         let number = caller.and_then(|caller| caller.number());
@@ -241,7 +241,7 @@ impl Asterisk for AriClient {
         let body = Create {
             endpoint: call.endpoint.as_str(),
             app: &self.settings.app,
-            app_args: id.clone(),
+            app_args: format!("{id},{attempt}"),
             channel_id: id,
             variables,
         };

@@ -5,8 +5,9 @@
 
 use std::borrow::Cow;
 
-use domain::{CallEvent, CallId, HangupCause, SipCode, Timestamp};
+use domain::{AttemptId, CallEvent, CallId, HangupCause, SipCode, Timestamp};
 use serde::Deserialize;
+use uuid::Uuid;
 
 /// The types of event that the bridge asks Asterisk for; the rest is cut at the source.
 pub const WANTED_TYPES: [&str; 6] = [
@@ -52,6 +53,8 @@ pub struct ChannelEvent {
     pub call_id: CallId,
     /// When, by Asterisk's clock.
     pub at: Option<Timestamp>,
+    /// When its channel was created, by Asterisk's clock, if the event says so: tells it from others with its id.
+    pub channel_created_at: Option<Timestamp>,
     /// What.
     pub kind: ChannelEventKind,
 }
@@ -60,7 +63,10 @@ pub struct ChannelEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChannelEventKind {
     /// It entered our application and can be dialled.
-    StasisStarted,
+    StasisStarted {
+        /// The attempt that created it.
+        attempt: Option<AttemptId>,
+    },
     /// The dial has begun.
     DialBegun,
     /// Early media.
@@ -85,7 +91,7 @@ impl ChannelEventKind {
     #[must_use]
     pub const fn as_call_event(self) -> Option<CallEvent> {
         match self {
-            Self::StasisStarted | Self::DialBegun | Self::HangupAnnounced(_) => None,
+            Self::StasisStarted { .. } | Self::DialBegun | Self::HangupAnnounced(_) => None,
             Self::Progressed => Some(CallEvent::Progressed),
             Self::Rang => Some(CallEvent::Rang),
             Self::Answered => Some(CallEvent::Answered),
@@ -113,6 +119,8 @@ struct Body<'a> {
     playback: Option<Channel<'a>>,
     #[serde(borrow)]
     dialstatus: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    args: Vec<Cow<'a, str>>,
     cause: Option<u16>,
     tech_cause: Option<u16>,
 }
@@ -123,6 +131,8 @@ struct Channel<'a> {
     id: Cow<'a, str>,
     #[serde(borrow)]
     state: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    creationtime: Option<Cow<'a, str>>,
 }
 
 /// Reads a text from the socket.
@@ -155,7 +165,9 @@ pub fn read(text: &str) -> Incoming {
         return Incoming::Ignored(Ignored::OtherChannel);
     };
     let kind = match kind {
-        "StasisStart" => Some(ChannelEventKind::StasisStarted),
+        "StasisStart" => Some(ChannelEventKind::StasisStarted {
+            attempt: attempt(&body.args),
+        }),
         "Dial" => dial_status(body.dialstatus.as_deref().unwrap_or_default()),
         "ChannelStateChange" => channel_state(channel.state.as_deref().unwrap_or_default()),
         "PlaybackFinished" => Some(ChannelEventKind::Played {
@@ -175,10 +187,20 @@ pub fn read(text: &str) -> Incoming {
         Some(kind) => Incoming::Channel(ChannelEvent {
             call_id,
             at: body.timestamp.as_deref().and_then(Timestamp::from_asterisk),
+            channel_created_at: channel
+                .creationtime
+                .as_deref()
+                .and_then(Timestamp::from_asterisk),
             kind,
         }),
         None => Incoming::Ignored(Ignored::NothingNew),
     }
+}
+
+/// The attempt that created a channel, from the `args` of its `StasisStart`: the call's id, and that.
+fn attempt(args: &[Cow<'_, str>]) -> Option<AttemptId> {
+    let id = Uuid::try_parse(args.get(1)?).ok()?;
+    Some(AttemptId::new(id))
 }
 
 /// `dialstatus` of a `Dial` event. The final ones (`BUSY`, `NOANSWER`, `CONGESTION`, …) say less than the

@@ -88,7 +88,7 @@ impl Listener {
                 if !self.registry.deliver(event) {
                     self.metrics.undeliverable();
                     // A channel of ours that started when its call had been given up: nobody has dialled it.
-                    if event.kind == ChannelEventKind::StasisStarted
+                    if matches!(event.kind, ChannelEventKind::StasisStarted { .. })
                         && self.orphans.try_send(event.call_id).is_err()
                     {
                         tracing::warn!(call_id = %event.call_id, "too many orphaned channels wait to be hung up");

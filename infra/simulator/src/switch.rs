@@ -257,7 +257,8 @@ impl Switch {
         entry.in_stasis = true;
         entry.channel.app_name = "Stasis";
         entry.channel.app_data = format!("{},{args}", entry.app);
-        let args = json!({"args": [args]});
+        let args: Vec<_> = args.split(',').collect();
+        let args = json!({"args": args});
         inner.emit(id, "ChannelDialplan", json!({"dialplan_app": "Stasis"}));
         inner.emit(
             id,

@@ -1,4 +1,4 @@
-//! Identifiers: of a call, of a bridge, and of one attempt to claim a call.
+//! Identifiers: of a call, of a bridge, and of one attempt to start or to claim a call.
 
 use std::fmt;
 use std::str::FromStr;
@@ -81,6 +81,25 @@ impl FromStr for BridgeId {
         } else {
             Err(InvalidBridgeId)
         }
+    }
+}
+
+/// Marks one attempt to start a call, so that its channel is told from that of an
+/// attempt that was given up, which had the same id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AttemptId(Uuid);
+
+impl AttemptId {
+    /// Marks it with this UUID.
+    #[must_use]
+    pub const fn new(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
     }
 }
 

@@ -28,7 +28,7 @@ pub use caller_id::CallerId;
 pub use dialplan::{Context, DialplanTarget, Extension, Priority};
 pub use endpoint::{Endpoint, EndpointTemplate};
 pub use hangup::{HangupCause, SipCode};
-pub use ids::{BridgeId, CallId, ClaimId};
+pub use ids::{AttemptId, BridgeId, CallId, ClaimId};
 pub use media::Media;
 pub use message::{ControlMessage, QueueMessage};
 pub use outcome::FailureReason;

@@ -20,11 +20,12 @@ pub enum Input {
     Created(CreateReply),
     /// The delay of [`Action::RetryCreate`] is over.
     RetryDue,
-    /// `StasisStart` of the channel: it can be dialled.
+    /// `StasisStart` of this attempt's channel: it can be dialled.
     StasisStarted,
     /// `StasisStart` did not come in time.
     StasisStartTimedOut,
-    /// `ChannelDestroyed` of the channel.
+    /// `ChannelDestroyed` of the channel that was started. One that ends before it starts is found missing when the
+    /// wait for its start is over.
     ChannelDestroyed(HangupCause, Option<SipCode>),
     /// What [`Action::Inspect`] found.
     Inspected(Inspection),
@@ -270,11 +271,6 @@ impl Origination {
             (State::AwaitingStasisStart, Input::StasisStartTimedOut) => {
                 self.go(State::Inspecting, [Action::Inspect])
             }
-            // Gone before anything was dialled: the socket was down, or somebody hung it up.
-            (
-                State::Creating | State::WaitingToCreate | State::AwaitingStasisStart,
-                Input::ChannelDestroyed(..),
-            ) => self.give_back(self.policy.return_after),
             (State::Inspecting, Input::Inspected(inspection)) => self.inspected(inspection),
             (State::Claiming { .. }, Input::ChannelDestroyed(cause, sip_code)) => self.go(
                 State::Claiming {

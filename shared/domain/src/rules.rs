@@ -60,6 +60,7 @@ rules! {
     FailureThenDelete: "The message of a call that failed is deleted only when that is recorded.",
     StartAwaitedForAWhile: "A channel's start is not waited for for ever.",
     DuplicateReturned: "A second delivery is not deleted while the first is at work.",
+    OwnChannelOnly: "News of a channel that was given up is not taken for news of the next one.",
     CircuitCloses: "What answers again is used again.",
 
     // Following a call.

@@ -15,8 +15,8 @@ use cloud::{Heartbeat, StoreError};
 use domain::origination::{ChannelOwner, CreateReply, DialReply};
 use domain::reconciliation::ChannelSeen;
 use domain::{
-    BridgeId, Call, CallEvent, CallId, CallRequest, ClaimId, ControlMessage, DialplanTarget,
-    FailureReason, HangupOrigin, Media, QueueMessage, Timestamp,
+    AttemptId, BridgeId, Call, CallEvent, CallId, CallRequest, ClaimId, ControlMessage,
+    DialplanTarget, FailureReason, HangupOrigin, Media, QueueMessage, Timestamp,
 };
 use tokio::time::Instant;
 
@@ -382,10 +382,10 @@ impl Asterisk for Ari {
         self.ask("filter", None, |_, _, _| ()).await
     }
 
-    async fn create_channel(&self, call: &CallRequest) -> CreateReply {
+    async fn create_channel(&self, call: &CallRequest, attempt: AttemptId) -> CreateReply {
         let (id, app) = (call.id, self.app());
         let request = move |world: &Arc<World>, state: &mut State, host| {
-            switch::create(world, state, host, id, &app)
+            switch::create(world, state, host, (id, attempt), &app)
         };
         let reply = self.ask("create", Some(id), request).await;
         reply.unwrap_or(CreateReply::Unavailable)
@@ -478,6 +478,9 @@ struct Stream {
 impl EventStream for Stream {
     async fn next(&mut self) -> Result<Incoming, SocketLost> {
         let incoming = self.socket.events.recv().await;
+        if let Some(until) = self.socket.stall.until() {
+            tokio::time::sleep_until(until).await;
+        }
         // Events take a while too; the order of one socket stays.
         tokio::time::sleep(millis(0..4)).await;
         if let Some(incoming) = incoming {

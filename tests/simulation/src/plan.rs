@@ -123,6 +123,13 @@ pub enum Fault {
         /// Nothing tells the bridge.
         silently: bool,
     },
+    /// An events socket holds its events back for a while, and then lets all go.
+    StallSocket {
+        /// Of which bridge.
+        bridge: usize,
+        /// For how long: shorter than the bridge would wait for a sign of life.
+        lasts: Duration,
+    },
     /// An Asterisk is restarted.
     RestartAsterisk {
         /// Whose.
@@ -277,7 +284,7 @@ impl Fault {
             _ => Service::Queue,
         };
         let lasts = up_to(Duration::from_secs(40));
-        match fastrand::u32(..12) {
+        match fastrand::u32(..13) {
             0..=4 => Self::Kill {
                 bridge,
                 after_steps: fastrand::u32(..200),
@@ -295,6 +302,10 @@ impl Fault {
             },
             8 => Self::RestartAsterisk { bridge, lasts },
             9 => Self::Outage { service, lasts },
+            10 => Self::StallSocket {
+                bridge,
+                lasts: up_to(Duration::from_secs(28)),
+            },
             _ => Self::Partition {
                 bridge,
                 service,

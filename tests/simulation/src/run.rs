@@ -216,6 +216,11 @@ impl Simulation {
                 let state = &mut *self.world.lock();
                 state.switches[bridge].cut(&name(bridge), silently);
             }
+            Fault::StallSocket { bridge, lasts } => {
+                self.world.upheaval(lasts);
+                let until = Instant::now() + lasts;
+                self.world.lock().switches[bridge].stall(&name(bridge), until);
+            }
             Fault::RestartAsterisk { bridge, lasts } => {
                 self.world.upheaval(lasts);
                 switch::stop(&mut self.world.lock(), bridge);

@@ -2,15 +2,15 @@
 //! events it sends, and what is lost when its socket or the whole of it goes away.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bridge::ari::event::Incoming;
 use bridge::ari::{ChannelEvent, ChannelEventKind, ChannelReply};
 use domain::origination::{ChannelOwner, CreateReply, DialReply};
 use domain::reconciliation::ChannelSeen;
-use domain::{CallId, HangupCause, SipCode, Timestamp};
+use domain::{AttemptId, CallId, HangupCause, SipCode, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -33,11 +33,13 @@ pub struct Switch {
 struct App {
     socket: mpsc::UnboundedSender<Incoming>,
     silent: Arc<AtomicBool>,
+    stall: Arc<Stall>,
 }
 
 #[derive(Debug)]
 struct Channel {
     made: u64,
+    created_at: Timestamp,
     app: String,
     in_stasis: bool,
     phone: Phone,
@@ -59,6 +61,24 @@ pub struct Socket {
     pub events: mpsc::UnboundedReceiver<Incoming>,
     /// When it ends, nothing says so.
     pub silent: Arc<AtomicBool>,
+    /// Holds its events back.
+    pub stall: Arc<Stall>,
+}
+
+/// Until when a socket holds its events back.
+#[derive(Debug, Default)]
+pub struct Stall(Mutex<Option<Instant>>);
+
+impl Stall {
+    /// Until when, if it does.
+    #[must_use]
+    pub fn until(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, until: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    }
 }
 
 /// Q.850 of a hangup that we or the dial's timeout asked for, as `ChannelHangupRequest` has it.
@@ -94,14 +114,27 @@ impl Switch {
     pub fn connect(&mut self, app: &str) -> Socket {
         let (socket, events) = mpsc::unbounded_channel();
         let silent = Arc::new(AtomicBool::new(false));
+        let stall = Arc::new(Stall::default());
         let entry = App {
             socket,
             silent: Arc::clone(&silent),
+            stall: Arc::clone(&stall),
         };
         if let Some(before) = self.apps.insert(app.to_owned(), entry) {
             let _ = before.socket.send(Incoming::ApplicationReplaced);
         }
-        Socket { events, silent }
+        Socket {
+            events,
+            silent,
+            stall,
+        }
+    }
+
+    /// Holds the events of an application's socket back.
+    pub fn stall(&self, app: &str, until: Instant) {
+        if let Some(app) = self.apps.get(app) {
+            app.stall.set(until);
+        }
     }
 
     /// Cuts an application's socket; `silently` so that nothing tells the bridge.
@@ -160,11 +193,16 @@ impl Switch {
     }
 
     fn emit(&self, id: CallId, kind: ChannelEventKind, at: Timestamp) {
-        let app = self.channels.get(&id).and_then(|c| self.apps.get(&c.app));
-        if let Some(app) = app {
+        let Some(channel) = self.channels.get(&id) else {
+            return;
+        };
+        if let Some(app) = self.apps.get(&channel.app) {
             let _ = app.socket.send(Incoming::Channel(ChannelEvent {
                 call_id: id,
                 at: Some(at),
+                // A playback does not tell its channel's.
+                channel_created_at: (!matches!(kind, ChannelEventKind::Played { .. }))
+                    .then_some(channel.created_at),
                 kind,
             }));
         }
@@ -176,9 +214,10 @@ pub fn create(
     world: &Arc<World>,
     state: &mut State,
     host: usize,
-    id: CallId,
+    (id, attempt): (CallId, AttemptId),
     app: &str,
 ) -> CreateReply {
+    let created_at = world.now();
     let endpoint = state
         .witness
         .truth(id)
@@ -198,6 +237,7 @@ pub fn create(
     let made = switch.made;
     let channel = Channel {
         made,
+        created_at,
         app: app.to_owned(),
         in_stasis: false,
         phone: Phone::Down,
@@ -214,7 +254,8 @@ pub fn create(
         let switch = &mut state.switches[host];
         if let Some(channel) = switch.channel(id, made) {
             channel.in_stasis = true;
-            switch.emit(id, ChannelEventKind::StasisStarted, at);
+            let attempt = Some(attempt);
+            switch.emit(id, ChannelEventKind::StasisStarted { attempt }, at);
         }
     });
     CreateReply::Created

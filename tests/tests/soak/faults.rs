@@ -23,8 +23,6 @@ pub struct Trouble {
     pub until: Timestamp,
     /// Asterisk itself was started again.
     pub asterisk: bool,
-    /// Events came late, and not never.
-    pub late_events: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -56,13 +54,6 @@ impl Fault {
             83..95 => Self::Queue(mode),
             _ => Self::Queue(slow),
         }
-    }
-
-    fn delays_events(self) -> bool {
-        matches!(
-            self,
-            Self::Events(Mode::Stalled) | Self::Ari(Mode::Stalled | Mode::Slow(_))
-        )
     }
 
     fn name(self) -> &'static str {
@@ -161,7 +152,6 @@ impl Faults {
             from,
             until: clock::now().plus(AFTERMATH),
             asterisk: matches!(fault, Fault::Asterisk),
-            late_events: fault.delays_events(),
         });
     }
 }

@@ -188,7 +188,6 @@ fn judge(
         return Err("not what its callee stands for");
     }
     let restarted = overlapping.iter().any(|trouble| trouble.asterisk);
-    let late_events = overlapping.iter().any(|trouble| trouble.late_events);
     match reason {
         Some(FailureReason::OutcomeUnknown) => Ok(()),
         Some(FailureReason::AsteriskRestarted | FailureReason::EndpointUnavailable)
@@ -196,8 +195,6 @@ fn judge(
         {
             Ok(())
         }
-        // All attempts of a call have the same id: late news of the end of one is taken for that of the next.
-        Some(FailureReason::EndedUnanswered) if late_events => Ok(()),
         // It was answered, and what ended it was not seen, or what it was played was cut short.
         _ if status == "completed" && placed.status == "completed" => Ok(()),
         _ => Err("no trouble explains it"),
