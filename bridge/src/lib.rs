@@ -8,6 +8,7 @@ pub mod ari;
 pub mod backoff;
 pub mod breaker;
 pub mod call_task;
+pub mod check;
 pub mod control;
 pub mod crash;
 pub mod deleter;

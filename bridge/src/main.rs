@@ -1,16 +1,33 @@
-//! The bridge's program: configuration, signals, exit status.
+//! The bridge's program: its option, configuration, signals, exit status.
 
 use std::process::ExitCode;
 
-use bridge::{Bridge, BridgeSettings, monitor};
+use bridge::{Bridge, BridgeSettings, check, monitor};
 use cloud::aws::{Clients, Patience};
 use cloud::settings::{EXIT_USAGE, Environment, Reader};
 use cloud::telemetry::{self, LogSettings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+const USAGE: &str = "usage: bridge             runs until SIGTERM
+       bridge --check     tries all that it needs, says what is missing, and ends
+       bridge --version
+Its configuration is in the environment.";
+
 #[tokio::main]
 async fn main() -> ExitCode {
+    let checks = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
+        [] => false,
+        [option] if option == "--check" => true,
+        [option] if option == "--version" => {
+            println!("{}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
     let mut reader = Reader::new(&Environment);
     let log = LogSettings::read(&mut reader);
     let settings = BridgeSettings::read(&mut reader);
@@ -21,6 +38,13 @@ async fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
+    if checks {
+        let aws = Clients::load(Patience::BRIDGE).await;
+        return match check::run(&settings, &aws, std::io::stdout()).await {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) | Err(_) => ExitCode::FAILURE,
+        };
+    }
     telemetry::start(&log).ok();
     match run(settings).await {
         Ok(true) => ExitCode::SUCCESS,

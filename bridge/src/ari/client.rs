@@ -119,12 +119,17 @@ impl AriClient {
         channel.map(Some).map_err(unreadable(request))
     }
 
+    /// `ARI_APP`
+    pub(super) fn app(&self) -> &str {
+        &self.settings.app
+    }
+
     fn is_ours(&self, channel: &ChannelState) -> bool {
         channel.dialplan.app_name == "Stasis"
             && channel.dialplan.app_data.split(',').next() == Some(self.settings.app.as_str())
     }
 
-    async fn send(
+    pub(super) async fn send(
         &self,
         request: &'static str,
         method: Method,
@@ -458,7 +463,7 @@ impl Asterisk for AriClient {
     }
 }
 
-const NO_BODY: Option<&()> = None;
+pub(super) const NO_BODY: Option<&()> = None;
 
 /// What the answer to a request says of a channel that has to be in our application for it.
 fn in_stasis_reply(request: &'static str, response: &Response) -> Result<ChannelReply, AriError> {

@@ -5,6 +5,7 @@ pub mod client;
 pub mod event;
 pub mod listener;
 pub mod socket;
+pub mod trial;
 
 pub use asterisk::{AriError, Asterisk, ChannelReply, EventStream, SocketLost};
 pub use client::AriClient;

@@ -29,6 +29,7 @@ pub fn router(switch: Arc<Switch>, credentials: Credentials) -> Router {
     let routes = Router::new()
         .route("/events", get(events))
         .route("/asterisk/info", get(info))
+        .route("/applications/{app}", get(application))
         .route("/applications/{app}/eventFilter", put(event_filter))
         .route("/channels", get(list))
         .route("/playbacks/{id}", get(playback))
@@ -154,8 +155,18 @@ async fn event_filter(
         .collect();
     match switch.filter(&app, allowed) {
         Some(()) => Json(json!({"name": app})).into_response(),
-        None => message(StatusCode::NOT_FOUND, "Application not found"),
+        None => no_application(),
     }
+}
+
+async fn application(State(switch): Ari, Path(app): Path<String>) -> Response {
+    switch
+        .show_application(&app)
+        .map_or_else(no_application, |shown| Json(shown).into_response())
+}
+
+fn no_application() -> Response {
+    message(StatusCode::NOT_FOUND, "Application not found")
 }
 
 async fn list(State(switch): Ari) -> Json<Vec<Value>> {

@@ -167,6 +167,15 @@ impl Switch {
         Some(())
     }
 
+    /// `None` if nobody is connected with it.
+    pub fn show_application(&self, name: &str) -> Option<Value> {
+        let inner = self.lock();
+        inner.apps.get(name)?;
+        let in_it = inner.channels.iter().filter(|(_, entry)| entry.app == name);
+        let channel_ids: Vec<_> = in_it.map(|(id, _)| id).collect();
+        Some(json!({"name": name, "channel_ids": channel_ids}))
+    }
+
     pub fn show(&self, id: &str) -> Option<Value> {
         self.lock()
             .channels

@@ -20,7 +20,7 @@ pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 pub const GONE_AFTER: Duration = Duration::from_secs(45);
 
 /// The item that names the bridges.
-const BRIDGES: &str = "bridges";
+pub(crate) const BRIDGES: &str = "bridges";
 /// Most bridges that are looked at; also the most items that `DynamoDB` reads by key at once.
 const MAX_BRIDGES: usize = 100;
 /// Longest text of metrics that is kept, in bytes.
@@ -156,7 +156,7 @@ impl SignsOfLife for Heartbeats {
     }
 }
 
-fn key(bridge: &BridgeId) -> String {
+pub(crate) fn key(bridge: &BridgeId) -> String {
     format!("bridge#{bridge}")
 }
 

@@ -20,6 +20,7 @@ pub mod secret;
 pub mod settings;
 pub mod tables;
 pub mod telemetry;
+pub mod trial;
 pub mod users;
 
 pub use calls::CallStore;

@@ -6,6 +6,7 @@
 
 mod api;
 mod bridge_program;
+mod checking;
 mod contract;
 mod crashes;
 mod dead_letters;
@@ -135,6 +136,7 @@ fn main() -> ExitCode {
     users::add(&mut suite);
     lambda::add(&mut suite);
     bridge_program::add(&mut suite);
+    checking::add(&mut suite);
     local_run::add(&mut suite);
     pages::add(&mut suite);
     readme::add(&mut suite);

@@ -1,0 +1,80 @@
+//! `bridge --check`: tries everything that the bridge needs and says, a line each, what is there and what is missing.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use cloud::aws::Clients;
+use cloud::trial;
+
+use crate::BridgeSettings;
+use crate::ari::{AriClient, AriError};
+
+/// The lines written so far.
+struct Report<W> {
+    to: W,
+    lacks: usize,
+}
+
+impl<W: Write> Report<W> {
+    fn line<E: Display>(&mut self, what: &str, tried: Result<(), E>) -> io::Result<()> {
+        match tried {
+            Ok(()) => writeln!(self.to, "ok       {what}"),
+            Err(lack) => {
+                self.lacks += 1;
+                // One line, whatever the error is made of.
+                let lack = lack.to_string().replace(['\n', '\r'], " ");
+                writeln!(self.to, "MISSING  {what}: {lack}")
+            }
+        }
+    }
+}
+
+/// Tries everything, and writes a line on each. Whether nothing is missing.
+///
+/// # Errors
+/// If the lines cannot be written.
+pub async fn run(settings: &BridgeSettings, aws: &Clients, to: impl Write) -> io::Result<bool> {
+    let mut report = Report { to, lacks: 0 };
+    check_asterisk(settings, &mut report).await?;
+    let bridge = &settings.bridge_id;
+    let (calls, state) = (&settings.calls_table, &settings.state_table);
+    let tried = trial::calls_table(aws, calls, bridge).await;
+    report.line(&format!("CALLS_TABLE {calls}"), tried)?;
+    let tried = trial::state_table(aws, state, bridge).await;
+    report.line(&format!("STATE_TABLE {state}"), tried)?;
+    let queue = &settings.calls_queue_url;
+    let tried = trial::queue(aws, queue, true).await;
+    report.line(&format!("CALLS_QUEUE_URL {queue}"), tried)?;
+    match &settings.control_queue_url {
+        Some(queue) => {
+            let tried = trial::queue(aws, queue, false).await;
+            report.line(&format!("CONTROL_QUEUE_URL {queue}"), tried)?;
+        }
+        None => writeln!(
+            report.to,
+            "note     CONTROL_QUEUE_URL is not set: calls cannot be hung up over the API"
+        )?,
+    }
+    Ok(report.lacks == 0)
+}
+
+async fn check_asterisk<W: Write>(
+    settings: &BridgeSettings,
+    report: &mut Report<W>,
+) -> io::Result<()> {
+    let ari = &settings.ari;
+    let at = format!("Asterisk at {}", ari.url);
+    let client = match AriClient::without_metrics(ari.clone().into()) {
+        Ok(client) => client,
+        Err(error) => return report.line(&at, Err(cloud::error::chain(&error))),
+    };
+    match client.version().await {
+        Ok(version) => report.line::<AriError>(&format!("{at}, release {version}"), Ok(()))?,
+        // Nothing else can be tried.
+        Err(lack) => return report.line(&at, Err(lack)),
+    }
+    let tried = client.may_make_calls().await;
+    report.line(&format!("ARI_USERNAME {}", ari.username), tried)?;
+    let tried = client.may_listen().await;
+    report.line(&format!("ARI_APP {}", ari.app), tried)
+}
