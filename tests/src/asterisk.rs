@@ -110,6 +110,13 @@ impl Asterisk {
         })
     }
 
+    /// The process, if it is one of our own.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        let process = self.instance.as_ref()?.process.lock().ok()?;
+        Some(process.id())
+    }
+
     /// Kills it with everything that it was doing, and starts it again.
     ///
     /// # Panics

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 
 /// A Runtime API for one function.
 pub struct RuntimeApi {
@@ -18,11 +18,13 @@ pub struct RuntimeApi {
     pub address: String,
     events: mpsc::Sender<Value>,
     answers: mpsc::Receiver<Value>,
+    asked: Arc<Notify>,
 }
 
 struct Shared {
     events: Mutex<mpsc::Receiver<Value>>,
     answers: mpsc::Sender<Value>,
+    asked: Arc<Notify>,
 }
 
 impl RuntimeApi {
@@ -32,9 +34,11 @@ impl RuntimeApi {
         let address = listener.local_addr().expect("its address").to_string();
         let (events, events_rx) = mpsc::channel(1);
         let (answers_tx, answers) = mpsc::channel(1);
+        let asked = Arc::new(Notify::new());
         let shared = Arc::new(Shared {
             events: Mutex::new(events_rx),
             answers: answers_tx,
+            asked: Arc::clone(&asked),
         });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
@@ -46,13 +50,34 @@ impl RuntimeApi {
             address,
             events,
             answers,
+            asked,
         }
+    }
+
+    /// Waits until the function asks for work.
+    pub async fn wait_until_asked(&self) {
+        self.asked.notified().await;
     }
 
     /// Invokes the function as an HTTP API does (payload format 2.0), and returns what it answers.
     pub async fn invoke(&mut self, method: &str, path: &str, headers: Value, body: &str) -> Value {
+        self.request(method, (path, ""), headers, body).await
+    }
+
+    /// The same for a `GET` with a query string.
+    pub async fn get(&mut self, path: &str, query: &str, headers: Value) -> Value {
+        self.request("GET", (path, query), headers, "").await
+    }
+
+    async fn request(
+        &mut self,
+        method: &str,
+        (path, query): (&str, &str),
+        headers: Value,
+        body: &str,
+    ) -> Value {
         let event = json!({
-            "version": "2.0", "routeKey": format!("{method} {path}"), "rawPath": path, "rawQueryString": "",
+            "version": "2.0", "routeKey": format!("{method} {path}"), "rawPath": path, "rawQueryString": query,
             "headers": headers, "isBase64Encoded": false, "body": body,
             "requestContext": {
                 "accountId": "0", "apiId": "api", "domainName": "api.example", "domainPrefix": "api",
@@ -72,6 +97,7 @@ impl RuntimeApi {
 }
 
 async fn next(State(shared): State<Arc<Shared>>) -> Response {
+    shared.asked.notify_one();
     let Some(event) = shared.events.lock().await.recv().await else {
         return StatusCode::GONE.into_response();
     };

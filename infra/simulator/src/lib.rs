@@ -12,6 +12,7 @@ mod switch;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -75,6 +76,23 @@ impl Simulator {
     /// Sends `text` to the application's socket as if it were an event.
     pub fn inject(&self, app: &str, text: &str) {
         self.switch.inject(app, text);
+    }
+
+    /// Sends `texts` over and over to the application's socket as if they were events, `many` in all and as fast as they are
+    /// read. Returns the longest time that nothing was read.
+    pub async fn flood(&self, app: &str, texts: &[String], many: usize) -> Duration {
+        let Some(socket) = self.switch.socket(app) else {
+            return Duration::ZERO;
+        };
+        let mut longest = Duration::ZERO;
+        for text in texts.iter().cycle().take(many) {
+            let begun = Instant::now();
+            if socket.send(text.clone()).await.is_err() {
+                break;
+            }
+            longest = longest.max(begun.elapsed());
+        }
+        longest
     }
 
     /// Cuts all sockets, as a restart of Asterisk's HTTP server does.

@@ -161,6 +161,12 @@ impl Switch {
         }
     }
 
+    /// Where the events of an application go.
+    pub fn socket(&self, app: &str) -> Option<mpsc::Sender<String>> {
+        let inner = self.lock();
+        inner.apps.get(app).map(|app| app.socket.clone())
+    }
+
     /// Lets only these types of event through; `None` if the application is not connected.
     pub fn filter(&self, app: &str, allowed: HashSet<String>) -> Option<()> {
         self.lock().apps.get_mut(app)?.allowed = Some(allowed);

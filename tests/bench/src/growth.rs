@@ -1,0 +1,156 @@
+//! What grows with the number of live calls, and with the number of records.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use e2e::world::number;
+use e2e::{Line, Pbx, World};
+use functions::jwt::Scope;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::figures::{Samples, Table, ms};
+use crate::measured::Measured;
+use crate::shipped::{function_environment, start};
+
+/// Live calls in one bridge.
+const LIVE: [usize; 3] = [100, 1_000, 10_000];
+/// Records; BENCH_RECORDS adds one more.
+const RECORDS: [usize; 3] = [1_000, 10_000, 100_000];
+/// Requests of each kind.
+const REQUESTS: usize = 300;
+
+/// Both curves.
+pub async fn run() {
+    live_calls().await;
+    records().await;
+}
+
+async fn live_calls() {
+    println!(
+        "\n## Live calls in one bridge\n\nThe calls ring at the simulator. The bridge is killed and started again.\n"
+    );
+    let mut table = Table::new(&[
+        "live calls",
+        "memory",
+        "per call",
+        "killed, and following all again after",
+    ]);
+    let mut at_rest = None;
+    for many in LIVE {
+        let pbx = Arc::new(Pbx::simulator().await);
+        let world = World::without_bridge(&pbx).await;
+        let api = world.api(Line::Trunk).await;
+        let mut bridge = Measured::start(&world, 2 * many);
+        let up = "ari_websocket_up";
+        bridge.wait_for(up, 1.0).await;
+        let empty = *at_rest.get_or_insert_with(|| bridge.program.footprint().memory);
+        let mut placing = JoinSet::new();
+        for _ in 0..many {
+            while placing.len() >= 32 {
+                placing.join_next().await;
+            }
+            let api = api.clone();
+            placing
+                .spawn(async move { api.place(&number("000"), json!({"timeout": 600_000})).await });
+        }
+        placing.join_all().await;
+        let count = f64::from(u32::try_from(many).unwrap_or(u32::MAX));
+        bridge.wait_for("calls_launched_total", count).await;
+        let memory = bridge.program.footprint().memory;
+        bridge.restart().await;
+        let begun = Instant::now();
+        bridge.wait_for("calls_active", count).await;
+        let again = begun.elapsed();
+        let per_call =
+            (memory.saturating_sub(empty)) * 1024 / u64::try_from(many).unwrap_or(u64::MAX);
+        table.row(&[
+            many.to_string(),
+            format!(
+                "{:.1} MiB",
+                f64::from(u32::try_from(memory).unwrap_or(u32::MAX)) / 1024.0
+            ),
+            format!("{per_call} bytes"),
+            ms(again),
+        ]);
+    }
+    table.print();
+}
+
+async fn records() {
+    let more = std::env::var("BENCH_RECORDS")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    println!(
+        "\n## Records\n\nMedians of {REQUESTS} requests to the function `status`; the table is SQLite behind a server on this machine.\n"
+    );
+    let mut table = Table::new(&[
+        "records",
+        "one call, p50",
+        "p99",
+        "a page of a day's calls, p50",
+        "p99",
+        "a number's calls, p50",
+        "p99",
+    ]);
+    let world = World::without_bridge(&Arc::new(Pbx::simulator().await)).await;
+    let api = world.api(Line::Trunk).await;
+    let mut there = 0;
+    let mut some = String::new();
+    for many in RECORDS.into_iter().chain(more) {
+        let mut placing = JoinSet::new();
+        while there < many {
+            while placing.len() >= 32 {
+                if let Some(Ok(id)) = placing.join_next().await {
+                    some = id;
+                }
+            }
+            let api = api.clone();
+            placing.spawn(async move { api.place(&number("200"), json!({})).await });
+            there += 1;
+        }
+        placing.join_all().await;
+        let mut runtime = e2e::runtime_api::RuntimeApi::start().await;
+        let environment = function_environment("status", &world, &runtime);
+        let _program = start("status", &environment);
+        let token = e2e::world::jwt(e2e::world::SECRET_KEY).issue(
+            "bench",
+            &Scope::ALL,
+            cloud::clock::now(),
+        );
+        let headers = json!({"authorization": format!("Bearer {}", token.expect("a token"))});
+        let call = ask(&mut runtime, &headers, &format!("/api/v2/calls/{some}"), "").await;
+        let day = call["created_at"].as_str().unwrap_or_default()[..10].to_owned();
+        let number = call["phone_number"]
+            .as_str()
+            .unwrap_or_default()
+            .replace('+', "%2B");
+        let mut cells = vec![there.to_string()];
+        for (path, query) in [
+            (format!("/api/v2/calls/{some}"), String::new()),
+            ("/api/v2/calls".to_owned(), format!("day={day}")),
+            ("/api/v2/calls".to_owned(), format!("phone_number={number}")),
+        ] {
+            let mut samples = Samples::default();
+            for _ in 0..REQUESTS {
+                let sent = Instant::now();
+                ask(&mut runtime, &headers, &path, &query).await;
+                samples.add(sent.elapsed());
+            }
+            cells.extend([ms(samples.median()), ms(samples.percentile(99))]);
+        }
+        table.row(&cells);
+    }
+    table.print();
+}
+
+async fn ask(
+    runtime: &mut e2e::runtime_api::RuntimeApi,
+    headers: &Value,
+    path: &str,
+    query: &str,
+) -> Value {
+    let answer = runtime.get(path, query, headers.clone()).await;
+    assert_eq!(answer["statusCode"], 200, "{answer}");
+    serde_json::from_str(answer["body"].as_str().unwrap_or_default()).expect("JSON")
+}

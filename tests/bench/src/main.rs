@@ -1,0 +1,49 @@
+//! Measures what users wait for and pay, of the programs that are shipped, on this machine. `tests/bench/run` builds them
+//! and runs this.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bare;
+mod calls;
+mod events;
+mod figures;
+mod functions;
+mod growth;
+mod measured;
+mod shipped;
+
+use std::process::ExitCode;
+
+const PARTS: [&str; 6] = ["cold", "warm", "token", "calls", "events", "growth"];
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let wanted: Vec<_> = std::env::args().skip(1).collect();
+    if let Some(unknown) = wanted.iter().find(|name| !PARTS.contains(&name.as_str())) {
+        eprintln!("there is no part {unknown}; there are {}", PARTS.join(", "));
+        return ExitCode::from(64);
+    }
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut emitted = None;
+    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|name| name == part);
+    if wants("cold") {
+        functions::cold().await;
+    }
+    if wants("warm") {
+        functions::warm().await;
+    }
+    if wants("token") {
+        functions::token().await;
+    }
+    if wants("calls") {
+        let (rate, events) = calls::throughput().await;
+        emitted = Some(events);
+        calls::latency(rate).await;
+    }
+    if wants("events") {
+        events::run(emitted).await;
+    }
+    if wants("growth") {
+        growth::run().await;
+    }
+    ExitCode::SUCCESS
+}
