@@ -14,6 +14,7 @@ pub mod browser;
 pub mod callees;
 pub mod client;
 pub mod footprint;
+pub mod ledger;
 pub mod pbx;
 pub mod ports;
 pub mod program;

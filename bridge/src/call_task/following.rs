@@ -95,7 +95,6 @@ impl CallTask {
             live.changed_at = Instant::now();
         }
         live.call = call;
-        self.write_back(Duration::ZERO);
         match effect {
             Effect::None => {}
             Effect::Continue => {
@@ -110,6 +109,8 @@ impl CallTask {
             Effect::HangUp => self.request_hang_up(HangupOrigin::MediaOver),
             Effect::Forget => self.log_end(),
         }
+        // Last: what the effect has changed besides goes with it.
+        self.write_back(Duration::ZERO);
     }
 
     /// From the answer on it is the conversation that must not last too long.

@@ -8,6 +8,7 @@ mod api;
 mod bridge_program;
 mod checking;
 mod contract;
+mod costs;
 mod crashes;
 mod dead_letters;
 mod endings;
@@ -128,6 +129,7 @@ fn main() -> ExitCode {
     hangup::add(&mut suite);
     recovery::add(&mut suite);
     requests::add(&mut suite);
+    costs::add(&mut suite);
     media::add(&mut suite);
     listing::add(&mut suite);
     load::add(&mut suite);
