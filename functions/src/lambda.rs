@@ -6,12 +6,14 @@ use std::sync::Arc;
 use axum::{Router, middleware};
 use cloud::aws::{self, Patience, SdkConfig};
 use cloud::kept_keys::KeptKeys;
+use cloud::ports::Calls;
 use cloud::rate_limit::RateLimiter;
 use cloud::settings::{EXIT_USAGE, Environment, Reader};
 use cloud::telemetry::{self, LogSettings};
 use cloud::{CallQueue, CallStore, ControlQueues, Heartbeats, UserStore, clock};
 use lambda_http::Error;
 use lambda_runtime::LambdaEvent;
+use uuid::Uuid;
 
 use crate::control::ControlState;
 use crate::cursor::Cursors;
@@ -28,6 +30,10 @@ use crate::sweeper::Sweeper;
 use crate::sweeper_metrics;
 use crate::system::SystemState;
 use crate::token::TokenState;
+use crate::warm_up::connect;
+
+/// Nobody's name: none may be so short.
+const NOBODY: &str = "-";
 
 /// Runs the token function.
 ///
@@ -49,6 +55,7 @@ pub async fn run_token() -> Result<ExitCode, Error> {
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     let users = UserStore::new(dynamodb.clone(), users);
     let limiter = RateLimiter::new(dynamodb, state, "token", limit);
+    connect(users.get(NOBODY)).await;
     let state = TokenState::new(Some(users), limiter, Arc::clone(&signing.jwt));
     serve("token", signing.rotated(router::token(state)), &http).await
 }
@@ -76,6 +83,7 @@ pub async fn run_originate() -> Result<ExitCode, Error> {
         defaults: Arc::new(defaults),
         jwt: Arc::clone(&signing.jwt),
     };
+    tokio::join!(connect(state.calls.touch()), connect(state.queue.depth()));
     serve(
         "originate",
         signing.rotated(router::originate(state)),
@@ -106,6 +114,7 @@ pub async fn run_status() -> Result<ExitCode, Error> {
         cursors: Arc::clone(&signing.cursors),
         jwt: Arc::clone(&signing.jwt),
     };
+    connect(state.calls.get(Uuid::nil().into())).await;
     serve("status", signing.rotated(router::status(state)), &http).await
 }
 
@@ -130,6 +139,7 @@ pub async fn run_control() -> Result<ExitCode, Error> {
         bridges: ControlQueues::new(aws_sdk_sqs::Client::new(&config), prefix),
         jwt: Arc::clone(&signing.jwt),
     };
+    connect(state.calls.get(Uuid::nil().into())).await;
     serve("control", signing.rotated(router::control(state)), &http).await
 }
 
@@ -155,6 +165,10 @@ pub async fn run_system() -> Result<ExitCode, Error> {
         queue: CallQueue::new(aws_sdk_sqs::Client::new(&config), queue),
         heartbeats: Heartbeats::new(dynamodb, state),
     };
+    tokio::join!(
+        connect(health.calls.get(Uuid::nil().into())),
+        connect(health.queue.depth())
+    );
     let state = SystemState { health, pages };
     serve("system", router::system(state), &http).await
 }

@@ -33,3 +33,4 @@ pub mod sweeper;
 pub mod sweeper_metrics;
 pub mod system;
 pub mod token;
+pub mod warm_up;

@@ -14,6 +14,7 @@ use domain::{
     BridgeId, Call, CallEvent, CallId, CallStatus, ClaimId, FailureReason, HangupOrigin, Timestamp,
     When,
 };
+use uuid::Uuid;
 
 use crate::call_item::{Item, PASSING, decode, encode, encode_progress};
 use crate::listing::read_key;
@@ -158,6 +159,26 @@ impl CallStore {
             Settled::Refused(None) => Ok(PendingEnd::Missing),
             Settled::Refused(Some(item)) => Ok(PendingEnd::refused(decode(&item)?, &ended)),
         }
+    }
+}
+
+impl CallStore {
+    /// Opens a connection, with a write whose condition is never true: whoever records calls may not read them.
+    ///
+    /// # Errors
+    /// If the table cannot be reached.
+    pub async fn touch(&self) -> Result<(), StoreError> {
+        let nobody = AttributeValue::S(Uuid::nil().to_string());
+        let result = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key(tables::CALLS_KEY, nobody)
+            .update_expression("REMOVE never")
+            .condition_expression("attribute_exists(never)")
+            .send()
+            .await;
+        settle(result.map(|output| output.attributes)).map(|_| ())
     }
 }
 
