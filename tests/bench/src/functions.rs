@@ -12,6 +12,8 @@ use e2e::world::{SECRET_KEY, jwt};
 use e2e::{Pbx, World};
 use functions::jwt::Scope;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 
 use crate::figures::{Samples, Table, ms, ratio, verdict};
 use crate::shipped::{cpu, function_environment, start};
@@ -158,6 +160,42 @@ pub async fn cold() {
         ]);
     }
     table.print();
+}
+
+/// How soon a program speaks TLS, against one with the SDK's default features.
+pub async fn tls() {
+    let scene = Scene::new().await;
+    let mut samples: BTreeMap<&str, Samples> = BTreeMap::new();
+    for _ in 0..STARTS {
+        for name in ["status", "default-client"] {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+            let address = listener.local_addr().expect("its address");
+            let api = RuntimeApi::start().await;
+            let mut environment = function_environment(name, &scene.world, &api);
+            let url = format!("https://{address}");
+            environment.insert("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), url);
+            let begun = Instant::now();
+            let _program = start(name, &environment);
+            let (mut socket, _) = listener.accept().await.expect("a connection");
+            let mut first = [0];
+            socket.read_exact(&mut first).await.expect("a byte");
+            samples.entry(name).or_default().add(begun.elapsed());
+            // A handshake's record.
+            assert_eq!(first, [22], "{name}");
+        }
+    }
+    let (ours, other) = (
+        samples["status"].median(),
+        samples["default-client"].median(),
+    );
+    let times = ratio(other, ours);
+    println!(
+        "\n## First bytes of TLS\n\nMedians of {STARTS}, in turn, from the start of the program: `status` {}, a client with the SDK's default features {}: {times:.1} times \
+         sooner (≥ 8: {}).\n",
+        ms(ours),
+        ms(other),
+        verdict(times >= 8.0)
+    );
 }
 
 /// Requests to functions that are there already.

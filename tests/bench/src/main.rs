@@ -13,7 +13,7 @@ mod shipped;
 
 use std::process::ExitCode;
 
-const PARTS: [&str; 6] = ["cold", "warm", "token", "calls", "events", "growth"];
+const PARTS: [&str; 7] = ["cold", "tls", "warm", "token", "calls", "events", "growth"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -27,6 +27,9 @@ async fn main() -> ExitCode {
     let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|name| name == part);
     if wants("cold") {
         functions::cold().await;
+    }
+    if wants("tls") {
+        functions::tls().await;
     }
     if wants("warm") {
         functions::warm().await;
