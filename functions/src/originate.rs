@@ -263,6 +263,9 @@ fn read_call(
     let context = fields
         .text("context")
         .unwrap_or_else(|| target.context.clone());
+    if !defaults.allows(&context) {
+        fields.reject("context", "is not one of those that calls may go to");
+    }
     let extension = fields
         .text("extension")
         .unwrap_or_else(|| target.extension.clone());

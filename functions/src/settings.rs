@@ -179,6 +179,8 @@ pub struct CallDefaults {
     pub dial_endpoint: EndpointTemplate,
     /// `DEFAULT_CONTEXT`, `DEFAULT_EXTENSION`, `DEFAULT_PRIORITY`
     pub target: DialplanTarget,
+    /// `ALLOWED_CONTEXTS`: those that a client may ask for, besides the default; any if it is not set.
+    pub allowed_contexts: Option<Vec<Context>>,
     /// `DEFAULT_TIMEOUT`, in milliseconds: how long it may ring.
     pub dial_timeout: Duration,
     /// `DEFAULT_CALLER_ID`
@@ -204,6 +206,7 @@ impl CallDefaults {
             or_text::<EndpointTemplate>(reader, "DIAL_ENDPOINT", "Local/{number}@{context}");
         let context = or_text::<Context>(reader, "DEFAULT_CONTEXT", "outbound-ivr");
         let extension = or_text::<Extension>(reader, "DEFAULT_EXTENSION", "s");
+        let allowed_contexts = read_contexts(reader);
         let priority = reader.number("DEFAULT_PRIORITY", 1, 1, i32::MAX.unsigned_abs().into());
         let dial_timeout = reader.number(
             "DEFAULT_TIMEOUT",
@@ -227,12 +230,32 @@ impl CallDefaults {
                     .ok()
                     .and_then(|number| Priority::try_from(number).ok())?,
             },
+            allowed_contexts,
             dial_timeout: Duration::from_millis(dial_timeout),
             caller_id,
             queue_timeout: Duration::from_millis(queue_timeout),
             retention: read_retention(reader),
         })
     }
+
+    /// Whether a client may ask for this context.
+    #[must_use]
+    pub fn allows(&self, context: &Context) -> bool {
+        let allowed = self.allowed_contexts.as_ref();
+        *context == self.target.context || allowed.is_none_or(|allowed| allowed.contains(context))
+    }
+}
+
+/// Names with commas between them.
+fn read_contexts(reader: &mut Reader<'_>) -> Option<Vec<Context>> {
+    let text = reader.text("ALLOWED_CONTEXTS")?;
+    let contexts: Result<Vec<Context>, _> =
+        text.split(',').map(|name| name.trim().parse()).collect();
+    contexts
+        .map_err(|problem| {
+            reader.reject("ALLOWED_CONTEXTS", format_args!("holds one that {problem}"))
+        })
+        .ok()
 }
 
 /// The value of `name`, or `default`, which is parsed alike.
@@ -294,6 +317,27 @@ mod tests {
         assert_eq!(defaults.target.extension.as_str(), "s");
         assert_eq!(defaults.target.priority.get(), 1);
         assert_eq!(defaults.dial_timeout, Duration::from_secs(30));
+    }
+
+    #[test]
+    fn only_listed_contexts_may_be_asked_for_once_there_is_a_list() {
+        let allows = |values: &[(&str, &str)], context: &str| {
+            let defaults = read(values, CallDefaults::read).unwrap();
+            defaults.allows(&context.parse().unwrap())
+        };
+        assert!(allows(&[], "internal"));
+        let listed = [("ALLOWED_CONTEXTS", "survey, reminder")];
+        for (context, allowed) in [
+            ("survey", true),
+            ("reminder", true),
+            ("outbound-ivr", true),
+            ("internal", false),
+        ] {
+            assert_eq!(allows(&listed, context), allowed, "{context}");
+        }
+        let wrong = [("ALLOWED_CONTEXTS", "survey, a b")];
+        let error = read(&wrong, CallDefaults::read).unwrap_err();
+        assert!(error.contains("ALLOWED_CONTEXTS"), "{error}");
     }
 
     #[test]

@@ -25,6 +25,10 @@ pub fn add(suite: &mut Suite) {
         without_settings,
     );
     suite.add(
+        "lambda::a_context_that_is_not_allowed_is_refused",
+        other_context,
+    );
+    suite.add(
         "lambda::a_key_that_is_kept_can_be_changed_without_a_deployment",
         kept_key,
     );
@@ -129,6 +133,28 @@ async fn functions_in_turn(pbx: Arc<Pbx>) {
         .invoke("POST", "/api/v2/token", headers, request)
         .await;
     assert_eq!(answer["statusCode"], 404, "{answer}");
+}
+
+async fn other_context(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let settings = source(&[("ALLOWED_CONTEXTS", "reminder")]);
+    let (_program, mut originate) = start_with("originate", &world, &settings).await;
+    let token = jwt(SECRET_KEY).issue("alice", &Scope::ALL, cloud::clock::now());
+    let bearer = format!("Bearer {}", token.unwrap());
+    let headers = json!({"authorization": bearer, "content-type": "application/json"});
+    for (context, status) in [("reminder", 202), ("outbound-ivr", 202), ("internal", 422)] {
+        let request = json!({"phone_number": "+15550000200", "context": context});
+        let answer = originate
+            .invoke(
+                "POST",
+                "/api/v2/calls",
+                headers.clone(),
+                &request.to_string(),
+            )
+            .await;
+        assert_eq!(answer["statusCode"], status, "{context}: {answer}");
+    }
+    assert_eq!(world.queued().await, 2);
 }
 
 async fn kept_key(pbx: Arc<Pbx>) {
