@@ -1,5 +1,5 @@
-//! The file `environment` in the data folder: what other programs on this machine need to work on a running system, such as
-//! `cargo lambda watch` and `admin`.
+//! The file `environment` in the data folder: what other programs on this machine need to work on
+//! a running system, such as `cargo lambda watch` and `admin`.
 
 use std::io;
 use std::path::Path;
@@ -9,13 +9,13 @@ use cloud::Secret;
 use crate::embedded::{Embedded, STATE_TABLE, USERS_TABLE};
 use crate::secret_file;
 
-/// Writes the file for a system that has just been started, over that of an earlier start, readable by its owner only. `key`
+/// Writes the file at `path` for a system that has just been started, over that of an earlier start, readable by its owner only. `key`
 /// is what tokens are signed with, if it was made here; one that was given stays where it came from.
 ///
 /// # Errors
 /// The system's.
 pub(crate) fn keep(
-    data: &Path,
+    path: &Path,
     embedded: &Embedded,
     calls_table: &str,
     key: Option<&Secret>,
@@ -38,9 +38,9 @@ pub(crate) fn keep(
         ),
     ];
     settings.extend(key.map(|key| ("SECRET_KEY", key.expose())));
-    let lines: String = settings
+    let lines: Vec<_> = settings
         .into_iter()
-        .map(|(name, value)| format!("{name}={value}\n"))
+        .map(|(name, value)| format!("{name}={value}"))
         .collect();
-    secret_file::write(&data.join("environment"), &lines)
+    secret_file::write(path, &(lines.join("\n") + "\n"))
 }

@@ -147,11 +147,7 @@ impl System {
             .map_err(|problem| SystemError::Port { port, problem })?;
         let data = (!disable_db).then_some(data);
         if let Some(data) = &data {
-            let failed = |problem| SystemError::Data {
-                path: data.display().to_string(),
-                problem,
-            };
-            std::fs::create_dir_all(data).map_err(failed)?;
+            std::fs::create_dir_all(data).map_err(unwritable(data))?;
         }
         if make_key {
             jwt.keys.current = Secret::new(keep_key(data.as_deref())?);
@@ -167,14 +163,10 @@ impl System {
         let embedded = Embedded::start(file.as_deref()).await?;
         bridge.calls_queue_url.clone_from(&embedded.calls_queue_url);
         bridge.control_queue_url = Some(embedded.create_control_queue(&bridge.bridge_id).await?);
-        if let Some(data) = &data {
+        if let Some(path) = data.map(|data| data.join("environment")) {
             let key = make_key.then_some(&jwt.keys.current);
-            environment::keep(data, &embedded, &bridge.calls_table, key).map_err(|problem| {
-                SystemError::Data {
-                    path: data.join("environment").display().to_string(),
-                    problem,
-                }
-            })?;
+            environment::keep(&path, &embedded, &bridge.calls_table, key)
+                .map_err(unwritable(&path))?;
         }
         let clients = embedded.clients(Patience::FUNCTION).await;
         let users =
@@ -387,11 +379,13 @@ fn keep_key(data: Option<&Path>) -> Result<String, SystemError> {
         return Ok(key);
     }
     let key = random::text::<32>()?;
-    secret_file::write(&path, &key).map_err(|problem| SystemError::Data {
-        path: path.display().to_string(),
-        problem,
-    })?;
+    secret_file::write(&path, &key).map_err(unwritable(&path))?;
     Ok(key)
+}
+
+fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> SystemError {
+    let path = path.display().to_string();
+    move |problem| SystemError::Data { path, problem }
 }
 
 async fn make_demo_user(users: &UserStore, given: Option<Secret>) -> Result<Entry, SystemError> {
