@@ -4,7 +4,9 @@
 //! AWS SDK's, the same as in production. [`system::System`] is everything together.
 
 pub mod embedded;
+mod environment;
 pub mod random;
+mod secret_file;
 pub mod settings;
 pub mod system;
 

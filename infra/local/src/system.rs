@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +35,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::embedded::{Embedded, EmbeddedError, STATE_TABLE, USERS_TABLE};
+use crate::environment;
 use crate::random::{self, NoRandomness};
+use crate::secret_file;
 use crate::settings::LocalSettings;
 
 /// Most calls of an earlier run that are queued again.
@@ -145,11 +147,7 @@ impl System {
             .map_err(|problem| SystemError::Port { port, problem })?;
         let data = (!disable_db).then_some(data);
         if let Some(data) = &data {
-            let failed = |problem| SystemError::Data {
-                path: data.display().to_string(),
-                problem,
-            };
-            std::fs::create_dir_all(data).map_err(failed)?;
+            std::fs::create_dir_all(data).map_err(unwritable(data))?;
         }
         if make_key {
             jwt.keys.current = Secret::new(keep_key(data.as_deref())?);
@@ -161,10 +159,15 @@ impl System {
             check_asterisk(&bridge).await?;
             None
         };
-        let file: Option<PathBuf> = data.map(|data| data.join("calls.sqlite"));
+        let file = data.as_ref().map(|data| data.join("calls.sqlite"));
         let embedded = Embedded::start(file.as_deref()).await?;
         bridge.calls_queue_url.clone_from(&embedded.calls_queue_url);
         bridge.control_queue_url = Some(embedded.create_control_queue(&bridge.bridge_id).await?);
+        if let Some(path) = data.map(|data| data.join("environment")) {
+            let key = make_key.then_some(&jwt.keys.current);
+            environment::keep(&path, &embedded, &bridge.calls_table, key)
+                .map_err(unwritable(&path))?;
+        }
         let clients = embedded.clients(Patience::FUNCTION).await;
         let users =
             (!disable_db).then(|| UserStore::new(clients.dynamodb.clone(), USERS_TABLE.to_owned()));
@@ -376,24 +379,13 @@ fn keep_key(data: Option<&Path>) -> Result<String, SystemError> {
         return Ok(key);
     }
     let key = random::text::<32>()?;
-    write_secret(&path, &key).map_err(|problem| SystemError::Data {
-        path: path.display().to_string(),
-        problem,
-    })?;
+    secret_file::write(&path, &key).map_err(unwritable(&path))?;
     Ok(key)
 }
 
-fn write_secret(path: &Path, secret: &str) -> io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-
-    let mut file = std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(secret.as_bytes())
+fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> SystemError {
+    let path = path.display().to_string();
+    move |problem| SystemError::Data { path, problem }
 }
 
 async fn make_demo_user(users: &UserStore, given: Option<Secret>) -> Result<Entry, SystemError> {
