@@ -3,12 +3,17 @@
 //! One item a bridge, written every few seconds, and one that names them all, so that reading
 //! them needs no scan.
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
 use domain::{BridgeId, Timestamp};
+use flate2::Compression;
+use flate2::read::ZlibDecoder;
+use flate2::write::ZlibEncoder;
 
 use crate::call_item::Item;
 use crate::ports::SignsOfLife;
@@ -90,10 +95,6 @@ impl SignsOfLife for Heartbeats {
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
-        let mut metrics = heartbeat.metrics.as_str();
-        if metrics.len() > MAX_METRICS {
-            metrics = "";
-        }
         self.client
             .put_item()
             .table_name(&self.table)
@@ -105,7 +106,10 @@ impl SignsOfLife for Heartbeats {
             .item("events_up", AttributeValue::Bool(heartbeat.events_up))
             .item("ari_up", AttributeValue::Bool(heartbeat.ari_up))
             .item("live_calls", number(&heartbeat.live_calls))
-            .item("metrics", text(metrics))
+            .item(
+                "metrics",
+                AttributeValue::B(Blob::new(pack(&heartbeat.metrics))),
+            )
             .send()
             .await
             .map_err(StoreError::unavailable("PutItem"))?;
@@ -160,6 +164,26 @@ pub(crate) fn key(bridge: &BridgeId) -> String {
     format!("bridge#{bridge}")
 }
 
+/// Packed: a bridge's metrics are several kilobytes that repeat themselves, and each kilobyte of an item is billed.
+fn pack(text: &str) -> Vec<u8> {
+    let text = if text.len() > MAX_METRICS { "" } else { text };
+    let mut packer = ZlibEncoder::new(Vec::new(), Compression::best());
+    let packed = packer
+        .write_all(text.as_bytes())
+        .and_then(|()| packer.finish());
+    // Into memory it does not fail.
+    packed.unwrap_or_default()
+}
+
+fn unpack(value: &AttributeValue) -> Option<String> {
+    let packed = value.as_b().ok()?;
+    let most = u64::try_from(MAX_METRICS).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    let unpacker = ZlibDecoder::new(packed.as_ref());
+    unpacker.take(most).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
 /// Attributes of another release that are missing read as their least.
 fn decode(item: &Item) -> Option<Heartbeat> {
     let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
@@ -184,7 +208,7 @@ fn decode(item: &Item) -> Option<Heartbeat> {
             .get("live_calls")
             .and_then(|value| value.as_n().ok()?.parse().ok())
             .unwrap_or_default(),
-        metrics: text("metrics").cloned().unwrap_or_default(),
+        metrics: item.get("metrics").and_then(unpack).unwrap_or_default(),
     })
 }
 
@@ -194,4 +218,40 @@ fn text(value: &str) -> AttributeValue {
 
 fn number<T: ToString + ?Sized>(value: &T) -> AttributeValue {
     AttributeValue::N(value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn there_and_back(text: &str) -> String {
+        unpack(&AttributeValue::B(Blob::new(pack(text)))).unwrap()
+    }
+
+    #[test]
+    fn metrics_are_packed_small_and_come_back_whole() {
+        let text: String = (0..60)
+            .map(|bucket| {
+                format!(
+                    "originate_latency_seconds_bucket{{bridge_id=\"bridge1\",le=\"{bucket}\"}} 0\n"
+                )
+            })
+            .collect();
+        assert!(pack(&text).len() < text.len() / 8);
+        assert_eq!(there_and_back(&text), text);
+        assert_eq!(there_and_back(""), "");
+    }
+
+    #[test]
+    fn what_is_too_long_or_broken_is_left_out() {
+        assert_eq!(there_and_back(&"x".repeat(MAX_METRICS + 1)), "");
+        let broken = AttributeValue::B(Blob::new(*b"no zlib"));
+        assert_eq!(unpack(&broken), None);
+        assert_eq!(unpack(&text("of an earlier release")), None);
+        // A few bytes that unpack to very many.
+        let mut packer = ZlibEncoder::new(Vec::new(), Compression::best());
+        packer.write_all(&vec![b'x'; 10 * MAX_METRICS]).unwrap();
+        let bomb = AttributeValue::B(Blob::new(packer.finish().unwrap()));
+        assert_eq!(unpack(&bomb).unwrap().len(), MAX_METRICS);
+    }
 }

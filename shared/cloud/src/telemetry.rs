@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
@@ -11,7 +11,7 @@ use crate::settings::Reader;
 /// How much is logged.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    filter: String,
+    level: LevelFilter,
 }
 
 const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
@@ -33,27 +33,26 @@ impl LogSettings {
         if !LEVELS.contains(&level) {
             reader.reject("LOG_LEVEL", "must be trace, debug, info, warning or error");
         }
-        // What lies below us logs whole requests on its lower levels, secrets included.
-        let below = if matches!(level, "error") {
-            "error"
-        } else {
-            "warn"
-        };
-        let ours = ["bridge", "cloud", "functions", "local", "simulator"]
-            .map(|name| format!("{name}={level}"))
-            .join(",");
         Self {
-            filter: format!("{below},{ours}"),
+            level: level.parse().unwrap_or(LevelFilter::INFO),
         }
     }
 }
+
+/// Whose events are logged as far as `LOG_LEVEL` says. What lies below them logs whole requests on its lower levels,
+/// secrets included.
+const OURS: [&str; 5] = ["bridge", "cloud", "functions", "local", "simulator"];
 
 /// Starts logging: for people on a terminal, JSON elsewhere.
 ///
 /// # Errors
 /// If the process logs already.
 pub fn start(settings: &LogSettings) -> Result<(), TryInitError> {
-    let registry = tracing_subscriber::registry().with(EnvFilter::new(&settings.filter));
+    let ours = OURS.map(|name| (name, settings.level));
+    let filter = Targets::new()
+        .with_default(settings.level.min(LevelFilter::WARN))
+        .with_targets(ours);
+    let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         registry.with(layer).try_init()
