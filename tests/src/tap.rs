@@ -39,10 +39,10 @@ impl Asked {
     #[must_use]
     pub fn line(&self, who: &str) -> String {
         let own = format!("bridge#{who}");
-        let item = if self.item == own {
-            "bridge#own"
-        } else {
-            &self.item
+        let item = match self.item.as_str() {
+            item if item == own => "bridge#own",
+            item if item.starts_with("bridge#") => "bridge#another",
+            item => item,
         };
         let who = if who.starts_with("bridge") {
             "bridge"
@@ -51,6 +51,12 @@ impl Asked {
         };
         format!("{who}\t{}\t{}\t{item}\n", self.action, self.resource)
     }
+}
+
+/// Whether what is asked is kept.
+#[must_use]
+pub fn is_kept() -> bool {
+    std::env::var_os(KEPT_IN).is_some()
 }
 
 /// Adds lines to the file that [`KEPT_IN`] names.
