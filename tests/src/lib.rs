@@ -21,6 +21,7 @@ pub mod program;
 pub mod proxy;
 pub mod runtime_api;
 pub mod secrets_manager;
+pub mod tap;
 pub mod world;
 
 pub use client::Client;

@@ -11,12 +11,13 @@ use cloud::aws::{Clients, Patience};
 use cloud::ports::{Calls, Queue};
 use cloud::rate_limit::RateLimit;
 use cloud::settings::Reader;
-use cloud::{CallQueue, CallStore, UserStore};
+use cloud::{CallQueue, CallStore, Heartbeats, UserStore};
 use functions::cursor::Cursors;
 use functions::guard::AllowedOrigins;
 use functions::jwt::{Jwt, Scope};
 use functions::router;
 use functions::settings::{CallDefaults, JwtSettings, Pages};
+use functions::sweeper::Sweeper;
 use local::Embedded;
 use local::embedded::{CALLS_TABLE, STATE_TABLE, USERS_TABLE};
 use local::system::Api;
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::proxy::Proxy;
+use crate::tap::{self, Asked, Tap};
 use crate::{Client, Pbx};
 
 /// The key that tokens of the tests are signed with.
@@ -75,6 +77,8 @@ pub struct World {
     /// Their clients, as a function uses them.
     pub clients: Clients,
     bridges: Vec<Bridge>,
+    /// What reads along, if what is asked is kept.
+    _taps: Vec<Tap>,
 }
 
 /// Settings from a list of names and values.
@@ -99,13 +103,23 @@ pub fn read_settings<T>(
 impl World {
     /// A system without a bridge yet.
     pub async fn without_bridge(pbx: &Arc<Pbx>) -> Self {
-        let embedded = Embedded::start(None).await.expect("embedded servers");
+        let mut embedded = Embedded::start(None).await.expect("embedded servers");
+        let mut taps = Vec::new();
+        if tap::is_kept() {
+            for server in [embedded.dynamodb_url(), embedded.sqs_url()] {
+                let tap = Tap::start(|asked: &Asked| tap::keep(&asked.line(&asked.key))).await;
+                tap.lead_to(server);
+                taps.push(tap);
+            }
+            embedded = embedded.behind(taps[0].url(), taps[1].url());
+        }
         let clients = embedded.clients(Patience::FUNCTION).await;
         Self {
             pbx: Arc::clone(pbx),
             embedded,
             clients,
             bridges: Vec::new(),
+            _taps: taps,
         }
     }
 
@@ -121,8 +135,9 @@ impl World {
     pub fn bridge_environment(&self) -> BTreeMap<String, String> {
         let (url, username, password) = self.pbx.ari();
         let name = Uuid::new_v4().simple().to_string();
+        let id = format!("bridge-{name}");
         source(&[
-            ("BRIDGE_ID", &format!("bridge-{name}")),
+            ("BRIDGE_ID", &id),
             ("ARI_APP", &format!("app-{name}")),
             ("ARI_HTTP_URL", &url),
             ("ARI_USERNAME", &username),
@@ -135,7 +150,7 @@ impl World {
             ("MAX_CONCURRENT_CALLS", "1000"),
             // For a bridge that is a program of its own.
             ("AWS_REGION", "us-east-1"),
-            ("AWS_ACCESS_KEY_ID", "local"),
+            ("AWS_ACCESS_KEY_ID", &id),
             ("AWS_SECRET_ACCESS_KEY", "local"),
             ("AWS_ENDPOINT_URL_DYNAMODB", self.embedded.dynamodb_url()),
             ("AWS_ENDPOINT_URL_SQS", self.embedded.sqs_url()),
@@ -168,7 +183,8 @@ impl World {
             &environment["AWS_ENDPOINT_URL_DYNAMODB"],
             &environment["AWS_ENDPOINT_URL_SQS"],
         );
-        let bridge = Bridge::start(settings, &clients.await).expect("a bridge");
+        let clients = clients.await.signed_as(&environment["BRIDGE_ID"]);
+        let bridge = Bridge::start(settings, &clients).expect("a bridge");
         bridge.wait_until_up().await;
         bridge
     }
@@ -186,6 +202,7 @@ impl World {
         settings.control_queue_url = Some(control.expect("a control queue"));
         let app = settings.ari.app.clone();
         let clients = self.embedded.clients(Patience::BRIDGE).await;
+        let clients = clients.signed_as(settings.bridge_id.as_str());
         let bridge = Bridge::start(settings, &clients).expect("a bridge");
         bridge.wait_until_up().await;
         self.bridges.push(bridge);
@@ -229,7 +246,10 @@ impl World {
         let source = source(&[("DIAL_ENDPOINT", line.template())]);
         let calls = read_settings(&source, CallDefaults::read);
         let api = Api {
-            users: Some(self.users()),
+            users: Some(UserStore::new(
+                self.clients.signed_as("token").dynamodb,
+                USERS_TABLE.to_owned(),
+            )),
             clients: self.clients.clone(),
             calls_table: CALLS_TABLE.to_owned(),
             calls_queue_url: self.embedded.calls_queue_url.clone(),
@@ -265,6 +285,16 @@ impl World {
     pub fn calls(&self) -> Arc<dyn Calls> {
         let table = CALLS_TABLE.to_owned();
         Arc::new(CallStore::new(self.clients.dynamodb.clone(), table))
+    }
+
+    /// The sweeper.
+    #[must_use]
+    pub fn sweeper(&self) -> Sweeper {
+        let dynamodb = self.clients.signed_as("sweeper").dynamodb;
+        Sweeper {
+            calls: Arc::new(CallStore::new(dynamodb.clone(), CALLS_TABLE.to_owned())),
+            heartbeats: Arc::new(Heartbeats::new(dynamodb, STATE_TABLE.to_owned())),
+        }
     }
 
     /// The queue of calls.

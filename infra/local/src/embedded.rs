@@ -92,6 +92,14 @@ impl Embedded {
         Clients::local(patience, &self.dynamodb_url, &self.sqs_url).await
     }
 
+    /// The same servers, reached through others in front of them from now on.
+    #[must_use]
+    pub fn behind(mut self, dynamodb_url: String, sqs_url: String) -> Self {
+        self.dynamodb_url = dynamodb_url;
+        self.sqs_url = sqs_url;
+        self
+    }
+
     /// Where `DynamoDB` is served.
     #[must_use]
     pub fn dynamodb_url(&self) -> &str {

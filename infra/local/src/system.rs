@@ -279,47 +279,52 @@ pub struct Api {
 }
 
 impl Api {
-    /// The routes of all functions in one router.
+    /// The routes of all functions in one router. Each function asks under its own name.
     pub fn routes(self) -> Router {
-        let dynamodb = self.clients.dynamodb;
+        let [token, originate, status, control, system] =
+            ["token", "originate", "status", "control", "system"]
+                .map(|name| self.clients.signed_as(name));
         let limiter = RateLimiter::new(
-            dynamodb.clone(),
+            token.dynamodb,
             STATE_TABLE.to_owned(),
             "token",
             self.token_limit,
         );
-        let calls = CallStore::new(dynamodb.clone(), self.calls_table);
+        let calls =
+            |clients: &Clients| CallStore::new(clients.dynamodb.clone(), self.calls_table.clone());
+        let queue =
+            |clients: &Clients| CallQueue::new(clients.sqs.clone(), self.calls_queue_url.clone());
         let retention = self.calls.retention;
-        let queue = CallQueue::new(self.clients.sqs.clone(), self.calls_queue_url);
-        let system = SystemState {
+        let of_system = SystemState {
             health: Health {
-                calls: calls.clone(),
-                queue: queue.clone(),
-                heartbeats: Heartbeats::new(dynamodb, STATE_TABLE.to_owned()),
+                calls: calls(&system),
+                queue: queue(&system),
+                heartbeats: Heartbeats::new(system.dynamodb, STATE_TABLE.to_owned()),
             },
             pages: self.pages,
         };
-        let originate = OriginateState {
-            calls: calls.clone(),
-            queue,
+        let of_status = StatusState {
+            calls: calls(&status),
+            retention,
+            cursors: self.cursors,
+            jwt: Arc::clone(&self.jwt),
+        };
+        let of_control = ControlState {
+            calls: calls(&control),
+            bridges: ControlQueues::new(control.sqs, self.control_queue_url_prefix),
+            jwt: Arc::clone(&self.jwt),
+        };
+        let of_originate = OriginateState {
+            calls: calls(&originate),
+            queue: queue(&originate),
             defaults: Arc::new(self.calls),
             jwt: Arc::clone(&self.jwt),
         };
-        let control = ControlState {
-            calls: calls.clone(),
-            bridges: ControlQueues::new(self.clients.sqs, self.control_queue_url_prefix),
-            jwt: Arc::clone(&self.jwt),
-        };
-        router::token(TokenState::new(self.users, limiter, Arc::clone(&self.jwt)))
-            .merge(router::originate(originate))
-            .merge(router::control(control))
-            .merge(router::system(system))
-            .merge(router::status(StatusState {
-                calls,
-                retention,
-                cursors: self.cursors,
-                jwt: self.jwt,
-            }))
+        router::token(TokenState::new(self.users, limiter, self.jwt))
+            .merge(router::originate(of_originate))
+            .merge(router::control(of_control))
+            .merge(router::system(of_system))
+            .merge(router::status(of_status))
     }
 }
 

@@ -62,7 +62,8 @@ impl Costs {
         let control = self.world.embedded.create_control_queue(&id).await.unwrap();
         environment.insert("CONTROL_QUEUE_URL".to_owned(), control);
         let settings = read_settings(&environment, BridgeSettings::read);
-        let bridge = Bridge::start(settings, &self.ledger.clients).unwrap();
+        let clients = self.ledger.clients.signed_as(settings.bridge_id.as_str());
+        let bridge = Bridge::start(settings, &clients).unwrap();
         bridge.wait_until_up().await;
         bridge
     }

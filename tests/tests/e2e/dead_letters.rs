@@ -29,7 +29,7 @@ fn environment(world: &World) -> BTreeMap<String, String> {
         ),
         ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),
         ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_ACCESS_KEY_ID", "admin"),
         ("AWS_SECRET_ACCESS_KEY", "local"),
     ])
 }

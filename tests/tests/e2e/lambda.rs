@@ -53,7 +53,7 @@ pub async fn start_with(
         ("AWS_LAMBDA_LOG_GROUP_NAME", "g"),
         ("AWS_LAMBDA_LOG_STREAM_NAME", "s"),
         ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_ACCESS_KEY_ID", name),
         ("AWS_SECRET_ACCESS_KEY", "local"),
         ("AWS_ENDPOINT_URL_DYNAMODB", world.embedded.dynamodb_url()),
         ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloud::{Heartbeats, clock};
+use cloud::clock;
 use e2e::asterisk::Asterisk;
 use e2e::program::Program;
 use e2e::world::{number, source};
 use e2e::{Client, Line, Pbx, World};
-use functions::sweeper::Sweeper;
 use futures_util::{StreamExt, stream};
-use local::embedded::STATE_TABLE;
 use serde_json::{Value, json};
 
 use crate::Suite;
@@ -134,15 +132,8 @@ async fn one_of_two(pbx: Arc<Pbx>) {
             lost.push(id.clone());
         }
     }
-    let sweeper = Sweeper {
-        calls: world.calls(),
-        heartbeats: Arc::new(Heartbeats::new(
-            world.clients.dynamodb.clone(),
-            STATE_TABLE.to_owned(),
-        )),
-    };
     let later = clock::now().plus(Duration::from_hours(3));
-    let swept = sweeper.sweep(later).await.unwrap();
+    let swept = world.sweeper().sweep(later).await.unwrap();
     assert_eq!(swept.lost, lost.len());
     println!("{} calls were the dead bridge's", lost.len());
     for (to, id) in numbers.iter().zip(&ids) {

@@ -9,9 +9,9 @@ use cloud::ports::SignsOfLife;
 use cloud::{Heartbeat, Heartbeats, clock};
 use domain::Timestamp;
 use e2e::program::Program;
-use e2e::world::number;
+use e2e::world::{number, source};
 use e2e::{Line, Pbx, World};
-use functions::sweeper::{Sweeper, Swept};
+use functions::sweeper::Swept;
 use local::embedded::STATE_TABLE;
 use serde_json::json;
 use uuid::Uuid;
@@ -29,13 +29,6 @@ pub fn add(suite: &mut Suite) {
     suite.add("sweeping::past_its_time_a_call_cannot_be_claimed", too_late);
 }
 
-fn sweeper(world: &World) -> Sweeper {
-    Sweeper {
-        calls: world.calls(),
-        heartbeats: heartbeats(world),
-    }
-}
-
 fn heartbeats(world: &World) -> Arc<dyn SignsOfLife> {
     let table = STATE_TABLE.to_owned();
     Arc::new(Heartbeats::new(world.clients.dynamodb.clone(), table))
@@ -47,7 +40,7 @@ async fn expired(pbx: Arc<Pbx>) {
     let (soon, later) = (number("200"), number("486"));
     let short = api.place(&soon, json!({"queue_timeout": 1_000})).await;
     let long = api.place(&later, json!({"queue_timeout": 600_000})).await;
-    let sweeper = sweeper(&world);
+    let sweeper = world.sweeper();
     assert_eq!(sweeper.sweep(clock::now()).await.unwrap(), Swept::default());
     let after = clock::now().plus(Duration::from_mins(1));
     let swept = sweeper.sweep(after).await.unwrap();
@@ -76,7 +69,10 @@ async fn bridge_gone(pbx: Arc<Pbx>) {
 
     let admin = async |arguments: &[&str]| {
         let mut environment = environment.clone();
-        environment.insert("STATE_TABLE".to_owned(), STATE_TABLE.to_owned());
+        environment.extend(source(&[
+            ("STATE_TABLE", STATE_TABLE),
+            ("AWS_ACCESS_KEY_ID", "admin"),
+        ]));
         let program = Program::start("admin", arguments, &environment);
         program.wait().await
     };
@@ -86,7 +82,7 @@ async fn bridge_gone(pbx: Arc<Pbx>) {
     assert!(refused.stderr.contains("has 2 calls"), "{refused:?}");
 
     // Before their deadlines they are left alone, and as long as the bridge is heard of.
-    let sweeper = sweeper(&world);
+    let sweeper = world.sweeper();
     let soon = clock::now().plus(Duration::from_mins(5));
     assert_eq!(sweeper.sweep(soon).await.unwrap(), Swept::default());
     let later = clock::now().plus(Duration::from_hours(3));

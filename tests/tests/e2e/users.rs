@@ -19,7 +19,7 @@ fn environment(world: &World) -> BTreeMap<String, String> {
         ("USERS_TABLE", "users"),
         ("AWS_ENDPOINT_URL_DYNAMODB", world.embedded.dynamodb_url()),
         ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "local"),
+        ("AWS_ACCESS_KEY_ID", "admin"),
         ("AWS_SECRET_ACCESS_KEY", "local"),
     ])
 }

@@ -1,0 +1,157 @@
+//! Deploys `template.yaml` into a cloud of this machine, uses it with a real bridge on a real Asterisk, and breaks it.
+//!
+//! The functions are the debug builds that are beside this test, with the rights of their roles and no others. What is
+//! planted – a route that is missing, each right that is taken away, a variable that is misspelt – has to be noticed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod cloud;
+mod faults;
+mod rights;
+mod scenarios;
+mod site;
+mod walk;
+
+use std::process::ExitCode;
+
+use e2e::Pbx;
+use e2e::asterisk::Asterisk;
+use reqwest::Method;
+use serde_json::json;
+use tokio::time::{Duration, Instant, sleep};
+
+use crate::cloud::Cloud;
+use crate::rights::Policy;
+use crate::scenarios::{Scenario, place_overdue, token};
+use crate::site::{PASSWORD, Site, USER};
+use crate::walk::walk;
+
+/// Requests for a token in a day, all from one address here.
+const TOKENS: usize = 40;
+
+/// How long the schedule may take to run the sweeper: it does so each minute.
+const SWEPT_WITHIN: Duration = Duration::from_mins(3);
+
+fn main() -> ExitCode {
+    // Fails only if a provider is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let problems = runtime.block_on(deploy());
+    for problem in &problems {
+        println!("WRONG: {problem}");
+    }
+    println!("{} problems", problems.len());
+    if problems.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+async fn deploy() -> Vec<String> {
+    let begun = Instant::now();
+    let limit = format!("RateLimitRequests={TOKENS}");
+    let parameters = [
+        "DialEndpoint=PJSIP/{number}@trunk",
+        &limit,
+        "RateLimitWindow=86400",
+    ];
+    let (cloud, asterisk) = tokio::join!(Cloud::deploy(&parameters), async {
+        let asterisk = Asterisk::start().expect("an Asterisk");
+        asterisk.wait_until_ready().await;
+        asterisk
+    });
+    let mut site = Site::new(cloud, Pbx::Asterisk(asterisk));
+    println!("deployed in {} s", begun.elapsed().as_secs());
+    count(&mut site).await;
+    let mut problems = Vec::new();
+    if let Err(problem) = test(&mut site, &mut problems).await {
+        problems.push(problem);
+    }
+    println!("{} kinds of requests to AWS", site.cloud.keep_asked());
+    site.cloud.stop().await;
+    println!("in {} s", begun.elapsed().as_secs());
+    problems
+}
+
+/// Prints what there is.
+async fn count(site: &mut Site) {
+    let statements: usize = rights::read(&mut site.cloud)
+        .await
+        .iter()
+        .map(Policy::statements)
+        .sum();
+    let count = |kind: &str| site.cloud.of_type(kind).len();
+    println!(
+        "{} resources: {} routes, {} functions, {statements} statements in {} roles and {} policies, {} tables, {} queues",
+        site.cloud.resources.len(),
+        count("AWS::ApiGatewayV2::Route"),
+        count("AWS::Lambda::Function"),
+        count("AWS::IAM::Role"),
+        count("AWS::IAM::ManagedPolicy") + count("AWS::IAM::Policy"),
+        count("AWS::DynamoDB::Table"),
+        count("AWS::SQS::Queue"),
+    );
+}
+
+async fn test(site: &mut Site, problems: &mut Vec<String>) -> Result<(), String> {
+    let password = format!("{PASSWORD}\n");
+    site.cloud.admin(&["user", "add", USER], &password).await?;
+    let token = token(site).await?;
+    site.api = site.api.with_token(token);
+    let overdue = place_overdue(site).await?;
+    for scenario in Scenario::ALL {
+        let begun = Instant::now();
+        if scenario == Scenario::Sweep {
+            // Before anybody runs the sweeper by hand: its schedule has to.
+            wait_for_schedule(site, &overdue).await?;
+            let took = begun.elapsed().as_secs_f32();
+            println!("  the schedule has run the sweeper ({took:.1} s)");
+        }
+        let ended = scenario.run(site).await;
+        ended.map_err(|problem| format!("{scenario:?}: {problem}"))?;
+        println!(
+            "  {scenario:?}: as it should be ({:.1} s)",
+            begun.elapsed().as_secs_f32()
+        );
+    }
+    let routes = walk(site).await.map_err(|wrong| wrong.join("\n"))?;
+    println!("{routes} routes reach their functions");
+
+    println!("faults, each of which is to be noticed:");
+    let rights = faults::take_rights(site, problems).await;
+    println!("{rights} rights, each taken away by itself");
+    faults::remove_route(site, problems).await;
+    faults::misspell_variable(site, problems).await;
+    let routes = walk(site).await.map_err(|wrong| wrong.join("\n"))?;
+    println!("{routes} routes reach their functions again");
+    limit_tokens(site).await
+}
+
+async fn wait_for_schedule(site: &Site, overdue: &str) -> Result<(), String> {
+    let begun = Instant::now();
+    loop {
+        let call = site.call(overdue).await?;
+        if call["failure_reason"] == "expired" {
+            return Ok(());
+        }
+        if begun.elapsed() > SWEPT_WITHIN {
+            return Err(format!("the schedule has not run the sweeper: {call}"));
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Asks for tokens until the limit is reached.
+async fn limit_tokens(site: &mut Site) -> Result<(), String> {
+    for _ in 0..=TOKENS {
+        let request = site.api.anonymous(Method::POST, "/api/v2/token");
+        let (status, answer) = site.send(request.json(&json!({}))).await?;
+        if status == 429 {
+            return Ok(());
+        }
+        if status != 400 && status != 415 {
+            return Err(format!("{status} for a request that is wrong: {answer}"));
+        }
+    }
+    Err(format!("more than {TOKENS} requests for a token in a day"))
+}
