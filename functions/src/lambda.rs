@@ -50,7 +50,7 @@ pub async fn run_token() -> Result<ExitCode, Error> {
     let Some(((jwt, limit, users, state), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
-    let config = aws::load(Patience::FUNCTION).await;
+    let config = aws::of_function(Patience::FUNCTION);
     let signing = Signing::ready(jwt, &config).await?;
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     let users = UserStore::new(dynamodb.clone(), users);
@@ -75,7 +75,7 @@ pub async fn run_originate() -> Result<ExitCode, Error> {
     let Some(((jwt, defaults, table, queue), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
-    let config = aws::load(Patience::FUNCTION).await;
+    let config = aws::of_function(Patience::FUNCTION);
     let signing = Signing::ready(jwt, &config).await?;
     let state = OriginateState {
         calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
@@ -106,7 +106,7 @@ pub async fn run_status() -> Result<ExitCode, Error> {
     let Some(((jwt, retention, table), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
-    let config = aws::load(Patience::FUNCTION).await;
+    let config = aws::of_function(Patience::FUNCTION);
     let signing = Signing::ready(jwt, &config).await?;
     let state = StatusState {
         calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
@@ -132,7 +132,7 @@ pub async fn run_control() -> Result<ExitCode, Error> {
     let Some(((jwt, table, prefix), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
-    let config = aws::load(Patience::FUNCTION).await;
+    let config = aws::of_function(Patience::FUNCTION);
     let signing = Signing::ready(jwt, &config).await?;
     let state = ControlState {
         calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
@@ -158,7 +158,7 @@ pub async fn run_system() -> Result<ExitCode, Error> {
     let Some(((pages, calls, state, queue), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
-    let config = aws::load(Patience::FUNCTION).await;
+    let config = aws::of_function(Patience::FUNCTION);
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     let health = Health {
         calls: CallStore::new(dynamodb.clone(), calls),
@@ -186,7 +186,7 @@ pub async fn run_sweeper() -> Result<ExitCode, Error> {
     let Some(((calls, state), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
-    let config = aws::load(Patience::FUNCTION).await;
+    let config = aws::of_function(Patience::FUNCTION);
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     let sweeper = Sweeper {
         calls: Arc::new(CallStore::new(dynamodb.clone(), calls)),

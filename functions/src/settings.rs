@@ -253,7 +253,7 @@ fn read_contexts(reader: &mut Reader<'_>) -> Option<Vec<Context>> {
         text.split(',').map(|name| name.trim().parse()).collect();
     contexts
         .map_err(|problem| {
-            reader.reject("ALLOWED_CONTEXTS", format_args!("holds one that {problem}"))
+            reader.reject("ALLOWED_CONTEXTS", format_args!("holds one that {problem}"));
         })
         .ok()
 }

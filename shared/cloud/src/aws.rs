@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
 
 pub use aws_config::SdkConfig;
-use aws_sdk_dynamodb::config::Credentials;
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 /// How long and how often a request to AWS is tried.
 #[derive(Clone, Copy, Debug)]
@@ -92,17 +94,58 @@ pub async fn load(patience: Patience) -> SdkConfig {
     defaults(patience).load().await
 }
 
+/// The same for a function: Lambda gives it region and credentials in its environment, and what looks for them elsewhere would
+/// be a third of its program.
+#[must_use]
+pub fn of_function(patience: Patience) -> SdkConfig {
+    let environment = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let region = environment("AWS_REGION").or_else(|| environment("AWS_DEFAULT_REGION"));
+    let credentials = EnvironmentVariableCredentialsProvider::new();
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(region.map(Region::new))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .service_config(FromEnvironment)
+        .http_client(http_client())
+        .timeout_config(timeouts(patience))
+        .retry_config(retries(patience))
+        .build()
+}
+
+/// What the SDK asks for by service: the endpoints, `AWS_ENDPOINT_URL_DYNAMODB` before `AWS_ENDPOINT_URL`.
+#[derive(Debug)]
+struct FromEnvironment;
+
+impl LoadServiceConfig for FromEnvironment {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        let service = key.service_id().to_uppercase().replace(' ', "_");
+        let own = std::env::var(format!("{}_{service}", key.env()));
+        let value = own.or_else(|_| std::env::var(key.env()));
+        value.ok().filter(|value| !value.is_empty())
+    }
+}
+
 fn defaults(patience: Patience) -> ConfigLoader {
-    let http_client = Builder::new()
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http_client())
+        .timeout_config(timeouts(patience))
+        .retry_config(retries(patience))
+}
+
+fn http_client() -> SharedHttpClient {
+    Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https();
-    let timeouts = TimeoutConfig::builder()
+        .build_https()
+}
+
+fn timeouts(patience: Patience) -> TimeoutConfig {
+    TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(1))
         .operation_attempt_timeout(patience.attempt_timeout)
         .operation_timeout(patience.operation_timeout)
-        .build();
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http_client)
-        .timeout_config(timeouts)
-        .retry_config(RetryConfig::standard().with_max_attempts(patience.attempts))
+        .build()
+}
+
+fn retries(patience: Patience) -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(patience.attempts)
 }

@@ -168,11 +168,11 @@ pub(crate) fn key(bridge: &BridgeId) -> String {
 fn pack(text: &str) -> Vec<u8> {
     let text = if text.len() > MAX_METRICS { "" } else { text };
     let mut packer = ZlibEncoder::new(Vec::new(), Compression::best());
-    let packed = packer
+    let done = packer
         .write_all(text.as_bytes())
         .and_then(|()| packer.finish());
     // Into memory it does not fail.
-    packed.unwrap_or_default()
+    done.unwrap_or_default()
 }
 
 fn unpack(value: &AttributeValue) -> Option<String> {

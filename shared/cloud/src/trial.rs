@@ -104,9 +104,9 @@ pub async fn queue(aws: &Clients, url: &str, gives_back: bool) -> Trial {
     let delete = aws.sqs.delete_message_batch().queue_url(url).entries(entry);
     judge("sqs:DeleteMessage", delete.send().await)?;
     if gives_back {
-        let give_back = aws.sqs.change_message_visibility().queue_url(url);
-        let give_back = give_back.receipt_handle(RECEIPT).visibility_timeout(0);
-        judge("sqs:ChangeMessageVisibility", give_back.send().await)?;
+        let back = aws.sqs.change_message_visibility().queue_url(url);
+        let back = back.receipt_handle(RECEIPT).visibility_timeout(0);
+        judge("sqs:ChangeMessageVisibility", back.send().await)?;
     }
     let receive = aws.sqs.receive_message().queue_url(url);
     let receive = receive.max_number_of_messages(1).visibility_timeout(0);
