@@ -73,8 +73,14 @@ impl Ledger {
         }
     }
 
+    /// Forgets what has been asked for so far.
+    pub fn forget(&self) {
+        self.entries.lock().expect("no panic").clear();
+    }
+
     /// What has been asked for since this was asked last, by what it was. What a bridge does by the clock, and not for a call, is
     /// left out: its heartbeat, its looks for calls that it owns, and receives that find nothing.
+    #[must_use]
     pub fn take(&self) -> (Bill, Vec<String>) {
         let entries = std::mem::take(&mut *self.entries.lock().expect("no panic"));
         let mut total = Bill::default();

@@ -4,5 +4,5 @@ use std::process::ExitCode;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<ExitCode, lambda_http::Error> {
-    functions::lambda::run_originate().await
+    Box::pin(functions::lambda::run_originate()).await
 }

@@ -230,13 +230,8 @@ mod tests {
 
     #[test]
     fn metrics_are_packed_small_and_come_back_whole() {
-        let text: String = (0..60)
-            .map(|bucket| {
-                format!(
-                    "originate_latency_seconds_bucket{{bridge_id=\"bridge1\",le=\"{bucket}\"}} 0\n"
-                )
-            })
-            .collect();
+        let line = "originate_latency_seconds_bucket{bridge_id=\"bridge1\",le=\"0.25\"} 17\n";
+        let text = line.repeat(60);
         assert!(pack(&text).len() < text.len() / 8);
         assert_eq!(there_and_back(&text), text);
         assert_eq!(there_and_back(""), "");

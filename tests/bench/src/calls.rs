@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::bare::{self, Way};
 use crate::figures::{Table, ms, verdict};
 use crate::measured::{Measured, sum};
-use crate::shipped::cpu;
+use crate::shipped::{cpu, used_since};
 
 /// Calls of one measurement.
 const CALLS: usize = 1_500;
@@ -46,8 +46,8 @@ pub async fn throughput() -> (f64, f64) {
             assert!(done * 100 >= CALLS * 99, "{way:?}: {done} of {CALLS}");
             let run = Run {
                 rate: per_second(done, took),
-                of_program: each(cpu(std::process::id()) - before.0, done),
-                of_asterisk: each(cpu(process(&pbx)) - before.1, done),
+                of_program: each(used_since(std::process::id(), before.0), done),
+                of_asterisk: each(used_since(process(&pbx), before.1), done),
                 events: 0.0,
             };
             note(
@@ -139,8 +139,8 @@ async fn through_the_bridge(pbx: &Arc<Pbx>) -> Run {
     let took = begun.elapsed();
     Run {
         rate: per_second(CALLS, took),
-        of_program: each(cpu(bridge.program.id()) - before, CALLS),
-        of_asterisk: each(cpu(process(pbx)) - of_asterisk, CALLS),
+        of_program: each(used_since(bridge.program.id(), before), CALLS),
+        of_asterisk: each(used_since(process(pbx), of_asterisk), CALLS),
         events: bridge.sum("ari_events_total{").await / took.as_secs_f64(),
     }
 }

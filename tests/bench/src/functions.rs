@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use crate::figures::{Samples, Table, ms, ratio, verdict};
-use crate::shipped::{cpu, function_environment, start};
+use crate::shipped::{cpu, function_environment, start, used_since};
 
 /// Cold starts of each program.
 const STARTS: usize = 31;
@@ -224,7 +224,7 @@ pub async fn warm() {
             let status = answer["statusCode"].as_u64().unwrap_or_default();
             assert!((200..300).contains(&status), "{answer}");
         }
-        let used = cpu(program.id()) - before;
+        let used = used_since(program.id(), before);
         let rate = f64::from(u32::try_from(REQUESTS).unwrap_or(u32::MAX)) / used.as_secs_f64();
         table.row(&[
             name.to_owned(),

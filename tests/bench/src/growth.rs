@@ -15,7 +15,7 @@ use crate::shipped::{function_environment, start};
 
 /// Live calls in one bridge.
 const LIVE: [usize; 3] = [100, 1_000, 10_000];
-/// Records; BENCH_RECORDS adds one more.
+/// Records; `BENCH_RECORDS` adds one more.
 const RECORDS: [usize; 3] = [1_000, 10_000, 100_000];
 /// Requests of each kind.
 const REQUESTS: usize = 300;

@@ -13,7 +13,7 @@ use e2e::world::{SECRET_KEY, source};
 /// Ticks of the clock that Linux counts processor time by, in a second (`getconf CLK_TCK`).
 const TICKS: u32 = 100;
 
-/// Where the program is: BENCH_PROGRAMS, the folder of a release build.
+/// Where the program is: `BENCH_PROGRAMS`, the folder of a release build.
 pub fn path(name: &str) -> PathBuf {
     let folder =
         std::env::var_os("BENCH_PROGRAMS").expect("BENCH_PROGRAMS: tests/bench/run sets it");
@@ -73,4 +73,9 @@ pub fn cpu(process: u32) -> Duration {
         .map(|field| field.parse::<u32>().expect("ticks"))
         .sum();
     Duration::from_secs(1) * ticks / TICKS
+}
+
+/// The same since it was so much.
+pub fn used_since(process: u32, before: Duration) -> Duration {
+    cpu(process).saturating_sub(before)
 }

@@ -134,7 +134,7 @@ async fn call_costs(pbx: Arc<Pbx>) {
         ),
         ("rejected", "404", json!({}), at_most(4, 10.0, 0, 0.0, 3)),
     ] {
-        costs.ledger.take();
+        costs.ledger.forget();
         let id = costs.api.place(&number(digits), body).await;
         costs.wait_until_over(&id).await;
         costs.settle(what, most, &mut over);
@@ -142,7 +142,7 @@ async fn call_costs(pbx: Arc<Pbx>) {
 
     let id = costs.api.place(&number("000"), json!({})).await;
     ringing(&costs, &id).await;
-    costs.ledger.take();
+    costs.ledger.forget();
     let path = format!("/api/v2/calls/{id}/hangup");
     let asked = costs.api.request(Method::POST, &path).send().await.unwrap();
     assert_eq!(asked.status(), 202);
@@ -170,7 +170,7 @@ async fn call_costs(pbx: Arc<Pbx>) {
         costs.settle(what, most, &mut over);
     }
     assert!(bridge.stop().await);
-    costs.ledger.take();
+    costs.ledger.forget();
 
     replays_and_lists(&costs, &mut over).await;
     assert!(over.is_empty(), "{}", over.join("\n"));
@@ -195,7 +195,7 @@ async fn replays_and_lists(costs: &Costs, over: &mut Vec<String>) {
         over,
     );
     let id = costs.api.place(&number("200"), json!({})).await;
-    costs.ledger.take();
+    costs.ledger.forget();
     let asked = api.request(Method::POST, &format!("/api/v2/calls/{id}/hangup"));
     assert_eq!(asked.send().await.unwrap().status(), 202);
     costs.settle("canceled while it waits", at_most(1, 2.0, 1, 1.0, 0), over);
