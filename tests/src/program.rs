@@ -48,10 +48,10 @@ impl Program {
     /// Runs `name` with nothing but this environment.
     #[must_use]
     pub fn start(name: &str, arguments: &[&str], environment: &BTreeMap<String, String>) -> Self {
-        Self::spawn(name, arguments, environment, Stdio::piped())
+        Self::spawn(name, arguments, environment, Stdio::piped(), Stdio::piped())
     }
 
-    /// The same with its complaints in a file: a pipe that nobody reads stops what writes to it.
+    /// The same with its complaints in a file and its output nowhere: a pipe that nobody reads stops what writes to it.
     #[must_use]
     pub fn start_logging(
         name: &str,
@@ -59,13 +59,14 @@ impl Program {
         environment: &BTreeMap<String, String>,
         log: File,
     ) -> Self {
-        Self::spawn(name, arguments, environment, log.into())
+        Self::spawn(name, arguments, environment, Stdio::null(), log.into())
     }
 
     fn spawn(
         name: &str,
         arguments: &[&str],
         environment: &BTreeMap<String, String>,
+        stdout: Stdio,
         stderr: Stdio,
     ) -> Self {
         let child = Command::new(path(name))
@@ -74,7 +75,7 @@ impl Program {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .envs(environment)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdout(stdout)
             .stderr(stderr)
             .kill_on_drop(true)
             .spawn()
