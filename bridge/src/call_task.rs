@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use cloud::error;
 use cloud::queue::Receipt;
-use domain::origination::{Action, ClaimReply, CreateReply, DialReply, Input, Origination};
+use domain::origination::{
+    Action, ClaimReply, CreateReply, DialReply, Input, Inspection, Origination,
+};
 use domain::rules::{Rule, kept};
 use domain::{AttemptId, Call, CallEvent, CallId, CallRequest, HangupCause, HangupOrigin, When};
 use tokio::sync::OwnedSemaphorePermit;
@@ -58,6 +60,8 @@ pub struct CallTask {
     look: Option<Later<(u32, Look)>>,
     /// What is to be played has been begun.
     playing: bool,
+    /// The message was that of a call of ours which nobody follows: one of an earlier life.
+    is_unfollowed: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -91,6 +95,7 @@ impl CallTask {
             announced: None,
             look: None,
             playing: false,
+            is_unfollowed: false,
             _permit: Some(permit),
         }
     }
@@ -121,6 +126,7 @@ impl CallTask {
             announced: None,
             look: None,
             playing: false,
+            is_unfollowed: false,
             _permit: permit,
             shared,
         };
@@ -137,7 +143,7 @@ impl CallTask {
                 self.perform(action).await;
             }
             if self.is_finished(stopping.is_cancelled()) {
-                return;
+                break;
             }
             let Self {
                 answer,
@@ -185,6 +191,12 @@ impl CallTask {
                 () = stopping.cancelled(), if !stopping.is_cancelled() => {}
             }
         }
+        let (shared, is_unfollowed) = (Arc::clone(&self.shared), self.is_unfollowed);
+        // While this task had the call, reconciliation passed it over.
+        drop(self);
+        if is_unfollowed {
+            shared.unfollowed.notify_one();
+        }
     }
 
     fn id(&self) -> CallId {
@@ -221,6 +233,7 @@ impl CallTask {
             Input::Created(CreateReply::Unavailable) => self.shared.ari_breaker.failed(),
             Input::Created(_) => self.shared.ari_breaker.succeeded(),
             Input::ClaimReplied(ClaimReply::Unavailable) => self.shared.store_breaker.failed(),
+            Input::Inspected(Inspection::Ours) => self.is_unfollowed = true,
             Input::ClaimReplied(_) => self.shared.store_breaker.succeeded(),
             _ => {}
         }

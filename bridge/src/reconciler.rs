@@ -51,6 +51,7 @@ impl Reconciler {
                 biased;
                 () = stop.cancelled() => return,
                 () = self.up.changed_since(seen) => true,
+                () = self.shared.unfollowed.notified() => false,
                 _ = ticks.tick() => false,
             };
             seen = self.up.moment();

@@ -7,7 +7,7 @@ use cloud::aws::Clients;
 use cloud::ports::Calls;
 use cloud::queue::MAX_WAIT;
 use domain::CallId;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -164,6 +164,7 @@ impl Bridge {
             ari_breaker,
             store_breaker,
             errands: errands.clone(),
+            unfollowed: Notify::new(),
             stopping: stopping.clone(),
         });
         let reconciler = Reconciler {

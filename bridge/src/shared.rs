@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cloud::queue::Receipt;
 use domain::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,6 +35,8 @@ pub struct Shared {
     pub store_breaker: Arc<Breaker>,
     /// Short tasks that outlive their call's task.
     pub errands: TaskTracker,
+    /// A call of ours has been found that nobody follows.
+    pub unfollowed: Notify,
     /// The bridge stops: finish what is under way, leave live calls running.
     pub stopping: CancellationToken,
 }

@@ -15,7 +15,8 @@ pub struct Queue {
     sent: u64,
     /// Messages that were put aside.
     pub dead: usize,
-    /// Once in so many deliveries a message stays to be delivered again at once; never if 0.
+    /// Once in so many deliveries a message stays to be delivered again at once, and then not a third time: a server that has
+    /// missed the first receive has seen the second. Never if 0.
     pub duplicates: u32,
 }
 
@@ -25,6 +26,8 @@ struct Message {
     body: String,
     visible_at: Instant,
     receives: u32,
+    /// It was delivered, and stays for a second time.
+    twice: bool,
 }
 
 impl Queue {
@@ -45,6 +48,7 @@ impl Queue {
             body,
             visible_at: now,
             receives: 0,
+            twice: false,
         });
     }
 
@@ -64,7 +68,9 @@ impl Queue {
                 continue;
             }
             message.receives += 1;
-            let again = self.duplicates > 0 && fastrand::u32(..self.duplicates) == 0;
+            let drawn = self.duplicates > 0 && fastrand::u32(..self.duplicates) == 0;
+            let again = drawn && !message.twice;
+            message.twice = again;
             message.visible_at = if again { now } else { now + invisible };
             taken.push(Delivery {
                 receipt: Receipt(format!("{}/{}", message.name, message.receives)),
