@@ -15,9 +15,7 @@ use std::time::Duration;
 
 use cloud::error;
 use cloud::queue::Receipt;
-use domain::origination::{
-    Action, ClaimReply, CreateReply, DialReply, Input, Inspection, Origination,
-};
+use domain::origination::{Action, ClaimReply, CreateReply, DialReply, Input, Origination};
 use domain::rules::{Rule, kept};
 use domain::{AttemptId, Call, CallEvent, CallId, CallRequest, HangupCause, HangupOrigin, When};
 use tokio::sync::OwnedSemaphorePermit;
@@ -52,6 +50,7 @@ pub struct CallTask {
     timer: Option<(Pin<Box<Sleep>>, Input)>,
     attempt: AttemptId,
     channel: OwnChannel,
+    /// Ours, and not followed yet.
     claimed: Option<Box<Call>>,
     live: Option<Live>,
     received_at: Instant,
@@ -60,8 +59,6 @@ pub struct CallTask {
     look: Option<Later<(u32, Look)>>,
     /// What is to be played has been begun.
     playing: bool,
-    /// The message was that of a call of ours which nobody follows: one of an earlier life.
-    is_unfollowed: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -95,7 +92,6 @@ impl CallTask {
             announced: None,
             look: None,
             playing: false,
-            is_unfollowed: false,
             _permit: Some(permit),
         }
     }
@@ -126,7 +122,6 @@ impl CallTask {
             announced: None,
             look: None,
             playing: false,
-            is_unfollowed: false,
             _permit: permit,
             shared,
         };
@@ -191,8 +186,9 @@ impl CallTask {
                 () = stopping.cancelled(), if !stopping.is_cancelled() => {}
             }
         }
-        let (shared, is_unfollowed) = (Arc::clone(&self.shared), self.is_unfollowed);
-        // While this task had the call, reconciliation passed it over.
+        // Of an earlier life: while this task had its message, reconciliation passed it over.
+        let is_unfollowed = self.live.is_none() && self.claimed.is_some();
+        let shared = Arc::clone(&self.shared);
         drop(self);
         if is_unfollowed {
             shared.unfollowed.notify_one();
@@ -233,7 +229,6 @@ impl CallTask {
             Input::Created(CreateReply::Unavailable) => self.shared.ari_breaker.failed(),
             Input::Created(_) => self.shared.ari_breaker.succeeded(),
             Input::ClaimReplied(ClaimReply::Unavailable) => self.shared.store_breaker.failed(),
-            Input::Inspected(Inspection::Ours) => self.is_unfollowed = true,
             Input::ClaimReplied(_) => self.shared.store_breaker.succeeded(),
             _ => {}
         }

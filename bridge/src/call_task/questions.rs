@@ -120,7 +120,10 @@ pub async fn inspect(shared: Arc<Shared>, id: CallId) -> Answer {
         shared.outside.calls.get(id)
     );
     let inspection = match (channel, call) {
-        (Ok(channel), Ok(Some(call))) => found(&shared, channel, &call),
+        (Ok(channel), Ok(Some(call))) => {
+            let inspection = found(&shared, channel, &call);
+            return (Input::Inspected(inspection), ours(&shared, call));
+        }
         (Ok(channel), Ok(None)) => Inspection::NotPending(channel),
         (channel, call) => {
             if let Err(error) = channel {
@@ -133,6 +136,12 @@ pub async fn inspect(shared: Arc<Shared>, id: CallId) -> Answer {
         }
     };
     (Input::Inspected(inspection), None)
+}
+
+/// The call if it is this bridge's and not over.
+fn ours(shared: &Shared, call: Call) -> Option<Box<Call>> {
+    let is_ours = call.owner.as_ref() == Some(&shared.settings.bridge_id);
+    (is_ours && !call.status.is_terminal()).then(|| Box::new(call))
 }
 
 fn found(shared: &Shared, channel: ChannelOwner, call: &Call) -> Inspection {
@@ -157,7 +166,11 @@ pub async fn record_failure(shared: Arc<Shared>, pending: Call, reason: FailureR
             tracing::info!(call_id = %id, reason = reason.as_str(), "the call failed before it was dialled");
             RecordReply::Settled
         }
-        Ok(PendingEnd::NotPending(_) | PendingEnd::Missing) => RecordReply::Settled,
+        Ok(PendingEnd::NotPending(call)) => {
+            let input = Input::FailureRecorded(RecordReply::Settled);
+            return (input, ours(&shared, *call));
+        }
+        Ok(PendingEnd::Missing) => RecordReply::Settled,
         Err(error) => {
             tracing::warn!(call_id = %id, error = %error::chain(&error), "the call's failure was not written");
             RecordReply::Unavailable
