@@ -1,5 +1,5 @@
 //! Opens connections while a function starts, so that its first request finds them: Lambda gives a starting function more
-//! processor than a small one has later, and the handshakes with `DynamoDB` and SQS go on at the same time.
+//! processor than a small one has later.
 
 use std::future::Future;
 use std::time::Duration;
