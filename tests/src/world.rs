@@ -25,6 +25,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::proxy::Proxy;
+use crate::runtime_api::RuntimeApi;
 use crate::tap::{self, Asked, Tap};
 use crate::{Client, Pbx};
 
@@ -157,7 +158,35 @@ impl World {
         ])
     }
 
-    /// The same with proxies between.
+    /// The environment of a function of this system, which gets its work from `api`.
+    #[must_use]
+    pub fn function_environment(&self, name: &str, api: &RuntimeApi) -> BTreeMap<String, String> {
+        let embedded = &self.embedded;
+        source(&[
+            ("AWS_LAMBDA_RUNTIME_API", &api.address),
+            ("AWS_LAMBDA_FUNCTION_NAME", name),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", "g"),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", "s"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", name),
+            ("AWS_SECRET_ACCESS_KEY", "local"),
+            ("AWS_ENDPOINT_URL_DYNAMODB", embedded.dynamodb_url()),
+            ("AWS_ENDPOINT_URL_SQS", embedded.sqs_url()),
+            ("SECRET_KEY", SECRET_KEY),
+            ("USERS_TABLE", USERS_TABLE),
+            ("STATE_TABLE", STATE_TABLE),
+            ("CALLS_TABLE", CALLS_TABLE),
+            ("CALLS_QUEUE_URL", &embedded.calls_queue_url),
+            (
+                "CONTROL_QUEUE_URL_PREFIX",
+                &embedded.control_queue_url_prefix,
+            ),
+        ])
+    }
+
+    /// The environment of a bridge with proxies between.
     #[must_use]
     pub fn environment_behind(&self, behind: Behind<'_>) -> BTreeMap<String, String> {
         let mut environment = self.bridge_environment();

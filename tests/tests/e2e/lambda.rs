@@ -45,28 +45,7 @@ pub async fn start_with(
     settings: &BTreeMap<String, String>,
 ) -> (Program, RuntimeApi) {
     let api = RuntimeApi::start().await;
-    let mut environment = source(&[
-        ("AWS_LAMBDA_RUNTIME_API", &api.address),
-        ("AWS_LAMBDA_FUNCTION_NAME", name),
-        ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
-        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
-        ("AWS_LAMBDA_LOG_GROUP_NAME", "g"),
-        ("AWS_LAMBDA_LOG_STREAM_NAME", "s"),
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", name),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
-        ("AWS_ENDPOINT_URL_DYNAMODB", world.embedded.dynamodb_url()),
-        ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),
-        ("SECRET_KEY", SECRET_KEY),
-        ("USERS_TABLE", "users"),
-        ("STATE_TABLE", "state"),
-        ("CALLS_TABLE", "calls"),
-        ("CALLS_QUEUE_URL", &world.embedded.calls_queue_url),
-        (
-            "CONTROL_QUEUE_URL_PREFIX",
-            &world.embedded.control_queue_url_prefix,
-        ),
-    ]);
+    let mut environment = world.function_environment(name, &api);
     environment.extend(settings.clone());
     (Program::start(name, &[], &environment), api)
 }
