@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod runtime_api;
 pub mod secrets_manager;
 pub mod tap;
+pub mod tls;
 pub mod world;
 
 pub use client::Client;

@@ -8,10 +8,10 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
 
 pub use aws_config::SdkConfig;
-use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider, SharedHttpClient};
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+
+use crate::roots;
 
 /// How long and how often a request to AWS is tried.
 #[derive(Clone, Copy, Debug)]
@@ -106,7 +106,7 @@ pub fn of_function(patience: Patience) -> SdkConfig {
         .region(region.map(Region::new))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .service_config(FromEnvironment)
-        .http_client(http_client())
+        .http_client(roots::amazon_then_system())
         .timeout_config(timeouts(patience))
         .retry_config(retries(patience))
         .build()
@@ -127,15 +127,9 @@ impl LoadServiceConfig for FromEnvironment {
 
 fn defaults(patience: Patience) -> ConfigLoader {
     aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http_client())
+        .http_client(roots::system())
         .timeout_config(timeouts(patience))
         .retry_config(retries(patience))
-}
-
-fn http_client() -> SharedHttpClient {
-    Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
 }
 
 fn timeouts(patience: Patience) -> TimeoutConfig {

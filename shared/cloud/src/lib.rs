@@ -16,6 +16,7 @@ pub mod password;
 pub mod ports;
 pub mod queue;
 pub mod rate_limit;
+pub mod roots;
 pub mod secret;
 pub mod settings;
 pub mod tables;

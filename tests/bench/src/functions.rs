@@ -27,10 +27,11 @@ const WARM_UP: usize = 200;
 const TOKENS: usize = 101;
 
 const PASSWORD: &str = "correct horse";
-const FUNCTIONS: [&str; 5] = ["token", "originate", "status", "control", "system"];
+/// The functions that answer requests.
+pub const FUNCTIONS: [&str; 5] = ["token", "originate", "status", "control", "system"];
 
 /// A request that a function is measured with.
-struct Asked {
+pub struct Asked {
     method: &'static str,
     path: String,
     headers: Value,
@@ -38,20 +39,23 @@ struct Asked {
 }
 
 impl Asked {
-    async fn send(&self, api: &mut RuntimeApi) -> Value {
+    /// Sends it.
+    pub async fn send(&self, api: &mut RuntimeApi) -> Value {
         api.invoke(self.method, &self.path, self.headers.clone(), self.body)
             .await
     }
 }
 
 /// The functions' world, and a request to each.
-struct Scene {
+pub struct Scene {
     world: World,
-    asked: BTreeMap<&'static str, Asked>,
+    /// By function.
+    pub asked: BTreeMap<&'static str, Asked>,
 }
 
 impl Scene {
-    async fn new() -> Self {
+    /// With a user and a call.
+    pub async fn new() -> Self {
         let world = World::without_bridge(&Pbx::simulator().await.into()).await;
         let hash = password::hash(PASSWORD).expect("a hash");
         world.users().add("alice", &hash).await.expect("a user");
@@ -92,7 +96,8 @@ impl Scene {
         scene
     }
 
-    async fn start(&self, name: &str) -> (Program, RuntimeApi) {
+    /// Starts a function.
+    pub async fn start(&self, name: &str) -> (Program, RuntimeApi) {
         let api = RuntimeApi::start().await;
         let environment = function_environment(name, &self.world, &api);
         (start(name, &environment), api)

@@ -9,11 +9,14 @@ mod figures;
 mod functions;
 mod growth;
 mod measured;
+mod memory;
 mod shipped;
 
 use std::process::ExitCode;
 
-const PARTS: [&str; 7] = ["cold", "tls", "warm", "token", "calls", "events", "growth"];
+const PARTS: [&str; 8] = [
+    "cold", "tls", "warm", "token", "memory", "calls", "events", "growth",
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -36,6 +39,9 @@ async fn main() -> ExitCode {
     }
     if wants("token") {
         functions::token().await;
+    }
+    if wants("memory") {
+        memory::run().await;
     }
     if wants("calls") {
         let (rate, events) = calls::throughput().await;

@@ -59,3 +59,14 @@ pub fn cpu(process: u32) -> Duration {
 pub fn used_since(process: u32, before: Duration) -> Duration {
     cpu(process).saturating_sub(before)
 }
+
+/// The most memory that a process has had, in KiB.
+pub fn peak_memory(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a running process");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("proc(5)");
+    let number = line.split_whitespace().next().expect("a number");
+    number.parse().expect("a number")
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use e2e::program::{self, Program};
+use e2e::program::Program;
 use e2e::tap::{self, NOBODY, Tap};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
@@ -39,16 +39,17 @@ pub struct Cloud {
 }
 
 impl Cloud {
-    /// Deploys the programs that are beside this test.
+    /// Deploys what `sam build` has put into the folder `DEPLOY_BUILT`.
     pub async fn deploy(parameters: &[&str]) -> Self {
         let work = tempfile::tempdir().expect("a temporary folder");
         let tap = Tap::start(|_| ()).await;
+        let built = std::env::var_os("DEPLOY_BUILT").expect("DEPLOY_BUILT: tests/deploy sets it");
         // It ends with this test, however that ends.
         let mut script = Command::new("setpriv")
             .args(["--pdeathsig", "TERM"])
             .arg(repository().join("infra/deploy/local-cloud"))
-            .args(["--through", &tap.url(), "--programs"])
-            .arg(program::path("bridge").parent().expect("its folder"))
+            .args(["--through", &tap.url(), "--built"])
+            .arg(built)
             .arg("--work")
             .arg(work.path())
             .args(parameters)

@@ -1,6 +1,6 @@
 //! Deploys `template.yaml` into a cloud of this machine, uses it with a real bridge on a real Asterisk, and breaks it.
 //!
-//! The functions are the debug builds that are beside this test, with the rights of their roles and no others. What is
+//! The functions are what `sam build` has built, with the rights of their roles and no others. What is
 //! planted – a route that is missing, each right that is taken away, a variable that is misspelt – has to be noticed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 

@@ -28,6 +28,7 @@ mod recovery;
 mod requests;
 mod secrets;
 mod sweeping;
+mod trust;
 mod users;
 
 use std::future::Future;
@@ -144,6 +145,7 @@ fn main() -> ExitCode {
     readme::add(&mut suite);
     secrets::add(&mut suite);
     sweeping::add(&mut suite);
+    trust::add(&mut suite);
     dead_letters::add(&mut suite);
     crashes::add(&mut suite);
     outages::add(&mut suite);

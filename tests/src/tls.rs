@@ -1,0 +1,72 @@
+//! A relay that speaks TLS before a server that does not, with a certificate that an authority of its own has signed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+/// The relay.
+pub struct TlsRelay {
+    /// Where it is: `https://localhost:…`.
+    pub url: String,
+    /// The certificate of its authority.
+    pub authority: String,
+    connections: Arc<AtomicUsize>,
+}
+
+impl TlsRelay {
+    /// Before the server at this URL.
+    pub async fn before(url: &str) -> Self {
+        let target = url
+            .trim_start_matches("http://")
+            .trim_end_matches('/')
+            .to_owned();
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new([]).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority = params.self_signed(&key).expect("a certificate").pem();
+        let issuer = Issuer::new(params, key);
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        let certificate = params.signed_by(&key, &issuer).expect("a certificate");
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+            );
+        let acceptor = TlsAcceptor::from(Arc::new(config.expect("a key for the certificate")));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = listener.local_addr().expect("its address").port();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&connections);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                let (acceptor, target) = (acceptor.clone(), target.clone());
+                tokio::spawn(async move {
+                    // Whoever does not trust the certificate goes away.
+                    let mut from = acceptor.accept(socket).await.ok()?;
+                    let mut to = TcpStream::connect(target).await.ok()?;
+                    copy_bidirectional(&mut from, &mut to).await.ok()
+                });
+            }
+        });
+        Self {
+            url: format!("https://localhost:{port}"),
+            authority,
+            connections,
+        }
+    }
+
+    /// How many connections there were, those that came to nothing included.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
