@@ -39,6 +39,7 @@ const NOBODY: &str = "-";
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
+#[tokio::main(flavor = "current_thread")]
 pub async fn run_token() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let jwt = JwtSource::read(reader);
@@ -64,6 +65,7 @@ pub async fn run_token() -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
+#[tokio::main(flavor = "current_thread")]
 pub async fn run_originate() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let jwt = JwtSource::read(reader);
@@ -97,6 +99,7 @@ pub async fn run_originate() -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
+#[tokio::main(flavor = "current_thread")]
 pub async fn run_status() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let jwt = JwtSource::read(reader);
@@ -123,6 +126,7 @@ pub async fn run_status() -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
+#[tokio::main(flavor = "current_thread")]
 pub async fn run_control() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let jwt = JwtSource::read(reader);
@@ -148,6 +152,7 @@ pub async fn run_control() -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
+#[tokio::main(flavor = "current_thread")]
 pub async fn run_system() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let pages = Pages::read(reader);
@@ -178,6 +183,7 @@ pub async fn run_system() -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
+#[tokio::main(flavor = "current_thread")]
 pub async fn run_sweeper() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let calls = reader.required::<String>("CALLS_TABLE");

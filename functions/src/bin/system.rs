@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<ExitCode, lambda_http::Error> {
-    functions::lambda::run_system().await
+fn main() -> Result<ExitCode, lambda_runtime::Error> {
+    functions::lambda::run_system()
 }

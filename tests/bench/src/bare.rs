@@ -112,7 +112,9 @@ impl Bare {
             waiting,
             socket: tokio::sync::Mutex::new(sink),
         };
-        let wanted = ["StasisStart", "ChannelDestroyed"].map(|name| json!({"type": name}));
+        // Answers over the socket are events, too.
+        let wanted =
+            ["StasisStart", "ChannelDestroyed", "RESTResponse"].map(|name| json!({"type": name}));
         let filter = json!({"allowed": wanted});
         let path = format!("{}/applications/{}/eventFilter", bare.url, bare.app);
         let answer = bare

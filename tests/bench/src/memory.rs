@@ -14,8 +14,8 @@ const MEMORY: [u32; 6] = [128, 256, 512, 1024, 1769, 3008];
 const WHOLE: u32 = 1769;
 /// How often the share of a processor is dealt out; in microseconds.
 const PERIOD: u32 = 20_000;
-const STARTS: usize = 5;
-const REQUESTS: usize = 200;
+const STARTS: usize = 3;
+const REQUESTS: usize = 60;
 
 /// Prints it for each function that answers requests.
 pub async fn run() {

@@ -1,8 +1,0 @@
-//! The Lambda function `token`.
-
-use std::process::ExitCode;
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<ExitCode, lambda_http::Error> {
-    functions::lambda::run_token().await
-}
