@@ -49,7 +49,7 @@ pub async fn run(emitted: Option<f64>) {
         })
         .collect();
     let bytes = texts.iter().map(String::len).sum::<usize>() / texts.len();
-    let taken = "ari_events_total{bridge_id";
+    let taken = "ari_events_total{taken=\"yes\"";
     let before = bridge.sum(taken).await;
     let begun = Instant::now();
     let longest = simulator.flood(&bridge.app, &texts, EVENTS).await;
