@@ -35,12 +35,23 @@ use crate::warm_up::connect;
 /// Nobody's name: none may be so short.
 const NOBODY: &str = "-";
 
+/// Runs a function on this thread: an instance has one request at a time.
+fn block_on(function: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(Box::pin(function))
+}
+
 /// Runs the token function.
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
-#[tokio::main(flavor = "current_thread")]
-pub async fn run_token() -> Result<ExitCode, Error> {
+pub fn run_token() -> Result<ExitCode, Error> {
+    block_on(token())
+}
+
+async fn token() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let jwt = JwtSource::read(reader);
         let limit = read_rate_limit(reader);
@@ -65,8 +76,11 @@ pub async fn run_token() -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
-#[tokio::main(flavor = "current_thread")]
-pub async fn run_originate() -> Result<ExitCode, Error> {
+pub fn run_originate() -> Result<ExitCode, Error> {
+    block_on(originate())
+}
+
+async fn originate() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let jwt = JwtSource::read(reader);
         let defaults = CallDefaults::read(reader);
@@ -99,8 +113,11 @@ pub async fn run_originate() -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
-#[tokio::main(flavor = "current_thread")]
-pub async fn run_status() -> Result<ExitCode, Error> {
+pub fn run_status() -> Result<ExitCode, Error> {
+    block_on(status())
+}
+
+async fn status() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let jwt = JwtSource::read(reader);
         let retention = read_retention(reader);
@@ -126,8 +143,11 @@ pub async fn run_status() -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
-#[tokio::main(flavor = "current_thread")]
-pub async fn run_control() -> Result<ExitCode, Error> {
+pub fn run_control() -> Result<ExitCode, Error> {
+    block_on(control())
+}
+
+async fn control() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let jwt = JwtSource::read(reader);
         let table = reader.required::<String>("CALLS_TABLE");
@@ -152,8 +172,11 @@ pub async fn run_control() -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
-#[tokio::main(flavor = "current_thread")]
-pub async fn run_system() -> Result<ExitCode, Error> {
+pub fn run_system() -> Result<ExitCode, Error> {
+    block_on(system())
+}
+
+async fn system() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let pages = Pages::read(reader);
         let calls = reader.required::<String>("CALLS_TABLE");
@@ -183,8 +206,11 @@ pub async fn run_system() -> Result<ExitCode, Error> {
 ///
 /// # Errors
 /// If the Lambda runtime cannot be reached.
-#[tokio::main(flavor = "current_thread")]
-pub async fn run_sweeper() -> Result<ExitCode, Error> {
+pub fn run_sweeper() -> Result<ExitCode, Error> {
+    block_on(sweeper())
+}
+
+async fn sweeper() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let calls = reader.required::<String>("CALLS_TABLE");
         let state = reader.required::<String>("STATE_TABLE");
