@@ -17,6 +17,7 @@ pub fn add(suite: &mut Suite) {
     suite.add_scenario("check::what_is_missing_is_named", names_what_is_missing);
     suite.add_scenario("check::an_application_that_is_taken", application_taken);
     suite.add_scenario("check::a_queue_without_rights", queue_without_rights);
+    suite.add_asterisk("check::a_user_that_may_only_read", only_reads);
     suite.add("check::an_unknown_option_exits_64", unknown_option);
 }
 
@@ -107,6 +108,17 @@ async fn application_taken(pbx: Arc<Pbx>) {
     let expected = format!("ARI_APP {app}: ARI_APP is taken");
     assert!(missing[0].contains(&expected), "{missing:?}");
     assert!(world.bridge().is_up(), "the bridge that runs was disturbed");
+}
+
+async fn only_reads(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let mut environment = world.bridge_environment();
+    let reader = format!("{}-reader", environment["ARI_USERNAME"]);
+    environment.insert("ARI_USERNAME".to_owned(), reader);
+    let missing = missing(&environment, &[]).await;
+    assert_eq!(missing.len(), 1, "{missing:?}");
+    let expected = "ARI_USERNAME may only read: ari.conf has read_only=yes for it";
+    assert!(missing[0].ends_with(expected), "{missing:?}");
 }
 
 async fn queue_without_rights(pbx: Arc<Pbx>) {
