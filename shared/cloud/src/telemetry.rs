@@ -14,7 +14,7 @@ pub struct LogSettings {
     level: LevelFilter,
 }
 
-const LEVELS: [&str; 4] = ["debug", "info", "warn", "error"];
+const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
 
 impl LogSettings {
     /// Reads `LOG_LEVEL` and `DEBUG`.
@@ -31,7 +31,7 @@ impl LogSettings {
             level => level,
         };
         if !LEVELS.contains(&level) {
-            reader.reject("LOG_LEVEL", "must be debug, info, warning or error");
+            reader.reject("LOG_LEVEL", "must be trace, debug, info, warning or error");
         }
         Self {
             level: level.parse().unwrap_or(LevelFilter::INFO),

@@ -31,7 +31,7 @@ async fn none_in_any_output(pbx: Arc<Pbx>) {
         ("SECRET_KEY", SECRET_KEY),
         ("SECRET_KEY_PREVIOUS", PREVIOUS_KEY),
         ("AWS_SECRET_ACCESS_KEY", AWS_SECRET),
-        ("LOG_LEVEL", "debug"),
+        ("LOG_LEVEL", "trace"),
     ]);
     let mut broken = loud.clone();
     // Nobody listens there: everything fails, and says so.
@@ -127,7 +127,7 @@ async fn bridges(world: &World) -> (Program, Program, String) {
         ("AWS_SECRET_ACCESS_KEY", AWS_SECRET),
         ("AWS_ENDPOINT_URL_DYNAMODB", world.embedded.dynamodb_url()),
         ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),
-        ("LOG_LEVEL", "debug"),
+        ("LOG_LEVEL", "trace"),
     ]);
     let mut environment = world.bridge_environment();
     environment.extend(aws);
