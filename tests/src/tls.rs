@@ -16,7 +16,7 @@ pub struct TlsRelay {
     pub url: String,
     /// The certificate of its authority.
     pub authority: String,
-    connections: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
 }
 
 impl TlsRelay {
@@ -43,15 +43,17 @@ impl TlsRelay {
         let acceptor = TlsAcceptor::from(Arc::new(config.expect("a key for the certificate")));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
         let port = listener.local_addr().expect("its address").port();
-        let connections = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&connections);
+        let refused = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&refused);
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                counted.fetch_add(1, Ordering::Relaxed);
-                let (acceptor, target) = (acceptor.clone(), target.clone());
+                // One handshake after the other: whoever was answered finds those before it counted.
+                let Ok(mut from) = acceptor.accept(socket).await else {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                };
+                let target = target.clone();
                 tokio::spawn(async move {
-                    // Whoever does not trust the certificate goes away.
-                    let mut from = acceptor.accept(socket).await.ok()?;
                     let mut to = TcpStream::connect(target).await.ok()?;
                     copy_bidirectional(&mut from, &mut to).await.ok()
                 });
@@ -60,13 +62,13 @@ impl TlsRelay {
         Self {
             url: format!("https://localhost:{port}"),
             authority,
-            connections,
+            refused,
         }
     }
 
-    /// How many connections there were, those that came to nothing included.
+    /// How many went away because they did not trust the certificate.
     #[must_use]
-    pub fn connections(&self) -> usize {
-        self.connections.load(Ordering::Relaxed)
+    pub fn refused(&self) -> usize {
+        self.refused.load(Ordering::Relaxed)
     }
 }
