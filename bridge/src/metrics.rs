@@ -19,6 +19,7 @@ pub struct Metrics {
     active: IntGauge,
     events: IntCounterVec,
     bad_messages: IntCounter,
+    ari_requests: IntCounterVec,
     ari_errors: IntCounterVec,
     store_errors: IntCounter,
     websocket_up: IntGauge,
@@ -46,7 +47,15 @@ pub struct Counts {
     pub bad_messages: u64,
     /// Calls claimed and dialled.
     pub dialled: u64,
+    /// Requests to ARI over HTTP.
+    pub over_http: u64,
+    /// Requests to ARI over a WebSocket.
+    pub over_websocket: u64,
 }
+
+/// The ways in which requests to ARI go.
+pub(crate) const OVER_HTTP: &str = "http";
+pub(crate) const OVER_WEBSOCKET: &str = "websocket";
 
 const SECONDS: [f64; 12] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
@@ -108,6 +117,11 @@ impl Metrics {
                 "bad_messages_total",
                 "Queue messages that could not be read.",
             )?,
+            ari_requests: labelled(
+                "ari_requests_total",
+                "Requests to ARI, by the way they went.",
+                "over",
+            )?,
             ari_errors: labelled(
                 "ari_errors_total",
                 "Requests to ARI without a usable answer, by request.",
@@ -159,6 +173,10 @@ impl Metrics {
         self.bad_messages.inc();
     }
 
+    pub(crate) fn ari_request(&self, over: &'static str) {
+        self.ari_requests.with_label_values(&[over]).inc();
+    }
+
     pub(crate) fn ari_error(&self, request: &'static str) {
         self.ari_errors.with_label_values(&[request]).inc();
     }
@@ -205,6 +223,7 @@ impl Metrics {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let events = |taken: &str| self.events.with_label_values(&[taken]).get();
+        let requests = |over: &str| self.ari_requests.with_label_values(&[over]).get();
         Counts {
             events: events("yes"),
             malformed: events("malformed"),
@@ -214,6 +233,8 @@ impl Metrics {
             undeliverable: events("undeliverable"),
             bad_messages: self.bad_messages.get(),
             dialled: self.launched.get(),
+            over_http: requests(OVER_HTTP),
+            over_websocket: requests(OVER_WEBSOCKET),
         }
     }
 }
@@ -231,6 +252,7 @@ mod tests {
         metrics.ended(CallStatus::Busy);
         metrics.ended(CallStatus::Completed);
         metrics.event();
+        metrics.ari_request(OVER_WEBSOCKET);
         metrics.ari_error("POST /channels/create");
         let text = metrics.text(3, true);
         for line in [
@@ -241,6 +263,7 @@ mod tests {
             r#"calls_total{status="no_answer",bridge_id="b1"} 0"#,
             r#"calls_active{bridge_id="b1"} 3"#,
             r#"ari_websocket_up{bridge_id="b1"} 1"#,
+            r#"ari_requests_total{over="websocket",bridge_id="b1"} 1"#,
             r#"ari_errors_total{request="POST /channels/create",bridge_id="b1"} 1"#,
             r#"originate_latency_seconds_bucket{bridge_id="b1",le="0.005"} 1"#,
             r#"queue_to_dial_seconds_count{bridge_id="b1"} 1"#,

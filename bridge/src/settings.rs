@@ -29,6 +29,8 @@ pub struct AriSettings {
     /// `ARI_MAX_IN_FLIGHT`: requests under way at once. Asterisk starts failing at about a
     /// hundred simultaneous originates.
     pub max_in_flight: usize,
+    /// `ARI_REST_OVER_WEBSOCKET`: whether requests that make calls go over a WebSocket where Asterisk takes them there.
+    pub rest_over_websocket: bool,
 }
 
 impl AriSettings {
@@ -59,6 +61,7 @@ impl AriSettings {
         }
         let timeout = reader.number("ARI_TIMEOUT", 5_000, 100, 60_000);
         let max_in_flight = reader.number("ARI_MAX_IN_FLIGHT", 64, 1, 1_000);
+        let rest_over_websocket = reader.flag("ARI_REST_OVER_WEBSOCKET", true);
         Some(Self {
             url: url?,
             username: username?,
@@ -66,6 +69,7 @@ impl AriSettings {
             app,
             request_timeout: Duration::from_millis(timeout),
             max_in_flight: usize::try_from(max_in_flight).unwrap_or(64),
+            rest_over_websocket,
         })
     }
 
@@ -80,14 +84,14 @@ impl AriSettings {
         url
     }
 
-    /// The URL of the events socket, without credentials.
+    /// The URL of an application's socket, without credentials.
     #[must_use]
-    pub fn events_url(&self) -> Url {
+    pub fn socket_url(&self, app: &str) -> Url {
         let mut url = self.request_url("events");
         let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
         // Between these schemes the change is always allowed.
         let _ = url.set_scheme(scheme);
-        url.query_pairs_mut().append_pair("app", &self.app);
+        url.query_pairs_mut().append_pair("app", app);
         url
     }
 
@@ -248,13 +252,13 @@ mod tests {
                 "http://127.0.0.1:8088/ari/asterisk/info"
             );
             assert_eq!(
-                ari.events_url().as_str(),
+                ari.socket_url(&ari.app).as_str(),
                 "ws://127.0.0.1:8088/ari/events?app=outbound-calls"
             );
         }
         let ari = read(&[("ARI_HTTP_URL", "https://pbx/x/ari")]).unwrap().ari;
         assert_eq!(
-            ari.events_url().as_str(),
+            ari.socket_url(&ari.app).as_str(),
             "wss://pbx/x/ari/events?app=outbound-calls"
         );
     }

@@ -1,4 +1,4 @@
-//! ARI's requests over HTTP, each bounded in time and answered by what it means to us.
+//! ARI's requests, each bounded in time and answered by what it means to us.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,21 +8,26 @@ use async_trait::async_trait;
 use domain::origination::{ChannelOwner, CreateReply, DialReply};
 use domain::reconciliation::ChannelSeen;
 use domain::{AttemptId, CallId, CallRequest, DialplanTarget, Media, Timestamp};
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::ari::event::{APPLICATION_REPLACED, WANTED_TYPES};
-use crate::ari::socket::EventSocket;
+use crate::ari::request::{Answer, Request};
+use crate::ari::request_socket::{RequestSocket, Unanswered};
+use crate::ari::socket::Socket;
 use crate::ari::{AriError, Asterisk, ChannelReply, EventStream, SocketLost};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, OVER_HTTP, OVER_WEBSOCKET};
 use crate::settings::AriSettings;
 
-/// Asterisk, over HTTP.
+/// Asterisk, over HTTP and WebSockets.
 #[derive(Clone)]
 pub struct AriClient {
     http: Client,
+    /// Unless `ARI_REST_OVER_WEBSOCKET` is false.
+    socket: Option<Arc<RequestSocket>>,
     settings: Arc<AriSettings>,
     in_flight: Arc<Semaphore>,
     urgent: Arc<Semaphore>,
@@ -98,8 +103,10 @@ impl AriClient {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| AriError::Setup(error.into()))?;
+        let socket = RequestSocket::new(Arc::clone(&settings));
         Ok(Self {
             http,
+            socket: settings.rest_over_websocket.then(|| Arc::new(socket)),
             in_flight: Arc::new(Semaphore::new(settings.max_in_flight)),
             urgent: Arc::new(Semaphore::new(MAX_URGENT)),
             settings,
@@ -110,13 +117,12 @@ impl AriClient {
     async fn channel(&self, id: CallId) -> Result<Option<ChannelState>, AriError> {
         let request = "GET /channels/{id}";
         let path = format!("channels/{id}");
-        let response = self.send(request, Method::GET, &path, &[], NO_BODY).await?;
-        if response.status() == StatusCode::NOT_FOUND {
+        let answer = self.send(Request::new(request, Method::GET, &path)).await?;
+        if answer.status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
-        expect_success(request, &response)?;
-        let channel = response.json().await;
-        channel.map(Some).map_err(unreadable(request))
+        answer.expect_success(request)?;
+        answer.json(request).map(Some)
     }
 
     /// `ARI_APP`
@@ -129,71 +135,91 @@ impl AriClient {
             && channel.dialplan.app_data.split(',').next() == Some(self.settings.app.as_str())
     }
 
-    pub(super) async fn send(
-        &self,
-        request: &'static str,
-        method: Method,
-        path: &str,
-        query: &[(&str, &str)],
-        body: Option<&(impl Serialize + Sync)>,
-    ) -> Result<Response, AriError> {
-        let result = self.try_send(request, method, path, query, body).await;
+    pub(super) async fn send(&self, request: Request<'_>) -> Result<Answer, AriError> {
+        let result = self.try_send(&request).await;
         let failed = result
             .as_ref()
-            .map_or(true, |response| response.status().is_server_error());
+            .map_or(true, |answer| answer.status.is_server_error());
         if let Some(metrics) = self.metrics.as_ref().filter(|_| failed) {
-            metrics.ari_error(request);
+            metrics.ari_error(request.name);
         }
         result
     }
 
-    async fn try_send(
-        &self,
-        request: &'static str,
-        method: Method,
-        path: &str,
-        query: &[(&str, &str)],
-        body: Option<&(impl Serialize + Sync)>,
-    ) -> Result<Response, AriError> {
-        // What ends a call, and what the socket waits for, does not queue behind new calls.
-        let semaphore = if matches!(method, Method::DELETE | Method::PUT | Method::GET) {
+    async fn try_send(&self, request: &Request<'_>) -> Result<Answer, AriError> {
+        // What ends a call, and what the socket waits for, does not queue behind new calls: neither here nor in Asterisk,
+        // which takes what comes over a socket one after the other.
+        let is_urgent = matches!(request.method, Method::DELETE | Method::PUT | Method::GET);
+        let semaphore = if is_urgent {
             &self.urgent
         } else {
             &self.in_flight
         };
         // Never closed, so never refused.
         let Ok(_permit) = timeout(self.settings.request_timeout, semaphore.acquire()).await else {
-            return Err(AriError::Busy { request });
+            return Err(AriError::Busy {
+                request: request.name,
+            });
+        };
+        let over_socket = match self.socket.as_ref().filter(|_| !is_urgent) {
+            Some(socket) => socket.ask(request).await,
+            None => Err(Unanswered::NotAsked),
+        };
+        let is_asked = !matches!(over_socket, Err(Unanswered::NotAsked));
+        if let Some(metrics) = &self.metrics {
+            metrics.ari_request(if is_asked { OVER_WEBSOCKET } else { OVER_HTTP });
+        }
+        let answer = if is_asked {
+            over_socket.map_err(|source| AriError::NoAnswer {
+                request: request.name,
+                sent: true,
+                source: source.into(),
+            })?
+        } else {
+            self.over_http(request).await?
+        };
+        match answer.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(AriError::Unauthorized {
+                request: request.name,
+            }),
+            _ => Ok(answer),
+        }
+    }
+
+    async fn over_http(&self, request: &Request<'_>) -> Result<Answer, AriError> {
+        let lost = |source: reqwest::Error| AriError::NoAnswer {
+            request: request.name,
+            sent: !source.is_connect(),
+            source: source.without_url().into(),
         };
         let mut builder = self
             .http
-            .request(method, self.settings.request_url(path))
+            .request(
+                request.method.clone(),
+                self.settings.request_url(request.path),
+            )
             .basic_auth(
                 &self.settings.username,
                 Some(self.settings.password.expose()),
             )
-            .query(query);
-        if let Some(body) = body {
-            builder = builder.json(body);
+            .query(request.query);
+        if let Some(body) = &request.body {
+            builder = builder
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.clone());
         }
-        let response = builder.send().await.map_err(|source| AriError::NoAnswer {
-            request,
-            sent: !source.is_connect(),
-            source: source.without_url().into(),
-        })?;
-        match response.status() {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                Err(AriError::Unauthorized { request })
-            }
-            _ => Ok(response),
-        }
+        let response = builder.send().await.map_err(lost)?;
+        Ok(Answer {
+            status: response.status(),
+            body: response.bytes().await.map_err(lost)?.into(),
+        })
     }
 }
 
 #[async_trait]
 impl Asterisk for AriClient {
     async fn connect(&self) -> Result<Box<dyn EventStream>, SocketLost> {
-        let socket = EventSocket::connect(&self.settings).await?;
+        let socket = Socket::connect(&self.settings, &self.settings.app).await?;
         Ok(Box::new(socket))
     }
 
@@ -216,10 +242,10 @@ impl Asterisk for AriClient {
         };
         let request = "PUT /applications/{app}/eventFilter";
         let path = format!("applications/{}/eventFilter", self.settings.app);
-        let response = self
-            .send(request, Method::PUT, &path, &[], Some(&filter))
+        let answer = self
+            .send(Request::new(request, Method::PUT, &path).with_body(&filter))
             .await?;
-        expect_success(request, &response)
+        answer.expect_success(request)
     }
 
     async fn create_channel(&self, call: &CallRequest, attempt: AttemptId) -> CreateReply {
@@ -251,24 +277,24 @@ impl Asterisk for AriClient {
             variables,
         };
         let request = "POST /channels/create";
-        let response = match self
-            .send(request, Method::POST, "channels/create", &[], Some(&body))
+        let answer = match self
+            .send(Request::new(request, Method::POST, "channels/create").with_body(&body))
             .await
         {
-            Ok(response) => response,
+            Ok(answer) => answer,
             Err(error) => {
                 warn(call.id, &error);
                 return CreateReply::Unavailable;
             }
         };
-        let status = response.status();
+        let status = answer.status;
         if status.is_success() {
             return CreateReply::Created;
         }
         if status == StatusCode::CONFLICT {
             return CreateReply::Exists;
         }
-        let said = explanation(response).await;
+        let said = explanation(&answer);
         tracing::warn!(call_id = %call.id, status = status.as_u16(), said, "ARI did not create the channel");
         match status {
             StatusCode::BAD_REQUEST => CreateReply::Refused,
@@ -283,17 +309,11 @@ impl Asterisk for AriClient {
         let ring_for = ring_for.as_millis().div_ceil(1000).max(1).to_string();
         let request = "POST /channels/{id}/dial";
         let path = format!("channels/{id}/dial");
-        let response = match self
-            .send(
-                request,
-                Method::POST,
-                &path,
-                &[("timeout", &ring_for)],
-                NO_BODY,
-            )
+        let answer = match self
+            .send(Request::new(request, Method::POST, &path).with_query(&[("timeout", &ring_for)]))
             .await
         {
-            Ok(response) => response,
+            Ok(answer) => answer,
             Err(error) => {
                 warn(id, &error);
                 return match &error {
@@ -305,7 +325,7 @@ impl Asterisk for AriClient {
                 };
             }
         };
-        let status = response.status();
+        let status = answer.status;
         if status.is_success() {
             return DialReply::Dialled;
         }
@@ -319,7 +339,7 @@ impl Asterisk for AriClient {
         ) {
             return DialReply::Lost;
         }
-        let said = explanation(response).await;
+        let said = explanation(&answer);
         tracing::warn!(call_id = %id, status = status.as_u16(), said, "ARI did not dial the channel");
         // It has left `Down`: an earlier dial, whose answer was lost, took effect.
         if status == StatusCode::CONFLICT && said.contains("'Down'") {
@@ -342,10 +362,10 @@ impl Asterisk for AriClient {
             ("extension", target.extension.as_str()),
             ("priority", &priority),
         ];
-        let response = self
-            .send(request, Method::POST, &path, &query, NO_BODY)
+        let answer = self
+            .send(Request::new(request, Method::POST, &path).with_query(&query))
             .await?;
-        in_stasis_reply(request, &response)
+        in_stasis_reply(request, &answer)
     }
 
     async fn play(&self, id: CallId, media: &Media) -> Result<ChannelReply, AriError> {
@@ -353,45 +373,33 @@ impl Asterisk for AriClient {
         let path = format!("channels/{id}/play/{id}");
         let uris: Vec<_> = media.uris().collect();
         let query = [("media", &*uris.join(","))];
-        let response = self
-            .send(request, Method::POST, &path, &query, NO_BODY)
+        let answer = self
+            .send(Request::new(request, Method::POST, &path).with_query(&query))
             .await?;
-        in_stasis_reply(request, &response)
+        in_stasis_reply(request, &answer)
     }
 
     async fn is_playing(&self, id: CallId) -> Result<bool, AriError> {
         let request = "GET /playbacks/{id}";
         let path = format!("playbacks/{id}");
-        let response = self.send(request, Method::GET, &path, &[], NO_BODY).await?;
-        match response.status() {
+        let answer = self.send(Request::new(request, Method::GET, &path)).await?;
+        match answer.status {
             StatusCode::NOT_FOUND => Ok(false),
             status if status.is_success() => Ok(true),
-            status => Err(AriError::Status {
-                request,
-                status: status.as_u16(),
-            }),
+            _ => Err(answer.unexpected(request)),
         }
     }
 
     async fn hang_up(&self, id: CallId) -> Result<ChannelReply, AriError> {
         let request = "DELETE /channels/{id}";
         let path = format!("channels/{id}");
-        let response = self
-            .send(
-                request,
-                Method::DELETE,
-                &path,
-                &[("reason", "normal")],
-                NO_BODY,
-            )
+        let answer = self
+            .send(Request::new(request, Method::DELETE, &path).with_query(&[("reason", "normal")]))
             .await?;
-        match response.status() {
+        match answer.status {
             status if status.is_success() => Ok(ChannelReply::Done),
             StatusCode::NOT_FOUND => Ok(ChannelReply::Gone),
-            status => Err(AriError::Status {
-                request,
-                status: status.as_u16(),
-            }),
+            _ => Err(answer.unexpected(request)),
         }
     }
 
@@ -419,11 +427,11 @@ impl Asterisk for AriClient {
 
     async fn our_channels(&self) -> Result<Vec<CallId>, AriError> {
         let request = "GET /channels";
-        let response = self
-            .send(request, Method::GET, "channels", &[], NO_BODY)
+        let answer = self
+            .send(Request::new(request, Method::GET, "channels"))
             .await?;
-        expect_success(request, &response)?;
-        let channels: Vec<ChannelState> = response.json().await.map_err(unreadable(request))?;
+        answer.expect_success(request)?;
+        let channels: Vec<ChannelState> = answer.json(request)?;
         let ours = channels.iter().filter(|channel| self.is_ours(channel));
         Ok(ours.filter_map(|channel| channel.id.parse().ok()).collect())
     }
@@ -439,57 +447,33 @@ impl Asterisk for AriClient {
         }
         let request = "GET /asterisk/info";
         let query = [("only", "status")];
-        let response = self
-            .send(request, Method::GET, "asterisk/info", &query, NO_BODY)
+        let answer = self
+            .send(Request::new(request, Method::GET, "asterisk/info").with_query(&query))
             .await?;
-        expect_success(request, &response)?;
-        let info: Info = response.json().await.map_err(unreadable(request))?;
+        answer.expect_success(request)?;
+        let info: Info = answer.json(request)?;
         let text = info.status.and_then(|status| status.startup_time);
         Ok(text.as_deref().and_then(Timestamp::from_asterisk))
     }
 
     async fn ping(&self) -> Result<(), AriError> {
         let request = "GET /asterisk/info";
-        let response = self
+        let answer = self
             .send(
-                request,
-                Method::GET,
-                "asterisk/info",
-                &[("only", "system")],
-                NO_BODY,
+                Request::new(request, Method::GET, "asterisk/info")
+                    .with_query(&[("only", "system")]),
             )
             .await?;
-        expect_success(request, &response)
+        answer.expect_success(request)
     }
 }
-
-pub(super) const NO_BODY: Option<&()> = None;
 
 /// What the answer to a request says of a channel that has to be in our application for it.
-fn in_stasis_reply(request: &'static str, response: &Response) -> Result<ChannelReply, AriError> {
-    match response.status() {
+fn in_stasis_reply(request: &'static str, answer: &Answer) -> Result<ChannelReply, AriError> {
+    match answer.status {
         StatusCode::NOT_FOUND => Ok(ChannelReply::Gone),
         StatusCode::CONFLICT => Ok(ChannelReply::NotInStasis),
-        _ => expect_success(request, response).map(|()| ChannelReply::Done),
-    }
-}
-
-fn expect_success(request: &'static str, response: &Response) -> Result<(), AriError> {
-    match response.status() {
-        status if status.is_success() => Ok(()),
-        status => Err(AriError::Status {
-            request,
-            status: status.as_u16(),
-        }),
-    }
-}
-
-/// An answer that broke off.
-fn unreadable(request: &'static str) -> impl FnOnce(reqwest::Error) -> AriError {
-    move |source| AriError::NoAnswer {
-        request,
-        sent: true,
-        source: source.into(),
+        _ => answer.expect_success(request).map(|()| ChannelReply::Done),
     }
 }
 
@@ -498,8 +482,8 @@ fn warn(id: CallId, error: &AriError) {
 }
 
 /// What Asterisk says about a refusal; short, and only for the log.
-async fn explanation(response: Response) -> String {
-    let Ok(body) = response.json::<ErrorBody>().await else {
+fn explanation(answer: &Answer) -> String {
+    let Ok(body) = serde_json::from_slice::<ErrorBody>(&answer.body) else {
         return String::new();
     };
     let mut text = if body.error.is_empty() {

@@ -1,9 +1,11 @@
-//! Asterisk's REST Interface: its requests, its events, and the socket they come over.
+//! Asterisk's REST Interface: its requests, its events, and the sockets they go over.
 
 pub mod asterisk;
 pub mod client;
 pub mod event;
 pub mod listener;
+pub mod request;
+pub mod request_socket;
 pub mod socket;
 pub mod trial;
 

@@ -1,4 +1,4 @@
-//! The WebSocket over which ARI's events come.
+//! A WebSocket to ARI, which is pinged while it is quiet.
 
 use std::time::Duration;
 
@@ -9,34 +9,34 @@ use tokio::time::{Instant, Interval, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
-use crate::ari::event::{self, Incoming};
+use crate::ari::event::{self, Ignored, Incoming};
 use crate::ari::{EventStream, SocketLost};
 use crate::settings::AriSettings;
 
 /// A quiet socket is pinged this often, and given up after three times as long.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const GIVE_UP_AFTER: Duration = Duration::from_secs(30);
-/// Largest event that is read; Asterisk's are a few KiB.
-const MAX_EVENT: usize = 4 * 1024 * 1024;
+/// Largest text that is read; Asterisk's are a few KiB.
+const MAX_TEXT: usize = 4 * 1024 * 1024;
 
 /// A connected socket.
-pub struct EventSocket {
+pub struct Socket {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     heard: Instant,
     ping: Interval,
 }
 
-impl EventSocket {
-    /// Connects one.
+impl Socket {
+    /// Connects one for an application, which it takes from whoever has it.
     ///
     /// # Errors
     /// [`SocketLost`] if that fails, or takes longer than `ARI_TIMEOUT`.
-    pub async fn connect(settings: &AriSettings) -> Result<Self, SocketLost> {
+    pub async fn connect(settings: &AriSettings, app: &str) -> Result<Self, SocketLost> {
         let mut request = settings
-            .events_url()
+            .socket_url(app)
             .as_str()
             .into_client_request()
             .map_err(failed)?;
@@ -46,8 +46,8 @@ impl EventSocket {
         authorization.set_sensitive(true);
         request.headers_mut().insert("authorization", authorization);
         let config = WebSocketConfig::default()
-            .max_message_size(Some(MAX_EVENT))
-            .max_frame_size(Some(MAX_EVENT));
+            .max_message_size(Some(MAX_TEXT))
+            .max_frame_size(Some(MAX_TEXT));
         let connecting = connect_async_with_config(request, Some(config), true);
         match timeout(settings.request_timeout, connecting).await {
             Ok(Ok((socket, _))) => {
@@ -66,24 +66,19 @@ impl EventSocket {
             Err(_) => Err(SocketLost::ConnectTimeout),
         }
     }
-}
 
-fn failed(error: tungstenite::Error) -> SocketLost {
-    SocketLost::Failed(error.into())
-}
-
-#[async_trait]
-impl EventStream for EventSocket {
-    async fn next(&mut self) -> Result<Incoming, SocketLost> {
+    /// The next text; `None` for something else. May be cancelled.
+    ///
+    /// # Errors
+    /// [`SocketLost`] when it is down for good.
+    pub async fn text(&mut self) -> Result<Option<Utf8Bytes>, SocketLost> {
         loop {
             tokio::select! {
                 message = self.socket.next() => {
                     self.heard = Instant::now();
                     match message {
-                        Some(Ok(Message::Text(text))) => return Ok(event::read(&text)),
-                        Some(Ok(Message::Binary(_))) => {
-                            return Ok(Incoming::Ignored(event::Ignored::Malformed));
-                        }
+                        Some(Ok(Message::Text(text))) => return Ok(Some(text)),
+                        Some(Ok(Message::Binary(_))) => return Ok(None),
                         Some(Ok(Message::Close(_))) | None => return Err(SocketLost::Closed),
                         Some(Ok(_)) => {}
                         Some(Err(error)) => return Err(failed(error)),
@@ -93,14 +88,43 @@ impl EventStream for EventSocket {
                     if self.heard.elapsed() > GIVE_UP_AFTER {
                         return Err(SocketLost::Silent(GIVE_UP_AFTER));
                     }
-                    let ping = Message::Ping(Vec::new().into());
-                    match timeout(PING_EVERY, self.socket.send(ping)).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => return Err(failed(error)),
-                        Err(_) => return Err(SocketLost::Silent(PING_EVERY)),
-                    }
+                    self.send([Message::Ping(Vec::new().into())]).await?;
                 }
             }
         }
+    }
+
+    /// Sends messages, in one piece where they fit into one.
+    ///
+    /// # Errors
+    /// [`SocketLost`] when it is down for good.
+    pub async fn send(
+        &mut self,
+        messages: impl IntoIterator<Item = Message>,
+    ) -> Result<(), SocketLost> {
+        let sending = async {
+            for message in messages {
+                self.socket.feed(message).await?;
+            }
+            self.socket.flush().await
+        };
+        match timeout(PING_EVERY, sending).await {
+            Ok(sent) => sent.map_err(failed),
+            Err(_) => Err(SocketLost::Silent(PING_EVERY)),
+        }
+    }
+}
+
+fn failed(error: tungstenite::Error) -> SocketLost {
+    SocketLost::Failed(error.into())
+}
+
+#[async_trait]
+impl EventStream for Socket {
+    async fn next(&mut self) -> Result<Incoming, SocketLost> {
+        let text = self.text().await?;
+        Ok(text.map_or(Incoming::Ignored(Ignored::Malformed), |text| {
+            event::read(&text)
+        }))
     }
 }

@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::client::NO_BODY;
+use super::request::Request;
 use super::{AriClient, AriError, Asterisk, SocketLost};
 
 /// What keeps a bridge from working with an Asterisk.
@@ -58,12 +58,12 @@ impl AriClient {
     /// [`Lack::Ari`] if it does not answer, or does not take the credentials.
     pub async fn version(&self) -> Result<String, Lack> {
         let (request, query) = ("GET /asterisk/info", [("only", "system")]);
-        let answer = self.send(request, Method::GET, "asterisk/info", &query, NO_BODY);
-        let answer = answer.await?;
-        if answer.status() == StatusCode::NOT_FOUND {
+        let request = Request::new(request, Method::GET, "asterisk/info").with_query(&query);
+        let answer = self.send(request).await?;
+        if answer.status == StatusCode::NOT_FOUND {
             return Err(Lack::Module("/ari/asterisk", "res_ari_asterisk.so"));
         }
-        let info: Result<Info, _> = answer.json().await;
+        let info: Result<Info, _> = answer.json("GET /asterisk/info");
         Ok(info.map(|info| info.system.version).unwrap_or_default())
     }
 
@@ -102,9 +102,9 @@ impl AriClient {
     pub async fn may_listen(&self) -> Result<(), Lack> {
         let request = "GET /applications/{app}";
         let path = format!("applications/{}", self.app());
-        let answer = self.send(request, Method::GET, &path, &[], NO_BODY).await?;
-        if answer.status().is_success() {
-            let application: Result<Application, _> = answer.json().await;
+        let answer = self.send(Request::new(request, Method::GET, &path)).await?;
+        if answer.status.is_success() {
+            let application: Result<Application, _> = answer.json(request);
             let channels = application.map_or(0, |application| application.channel_ids.len());
             return Err(Lack::Taken { channels });
         }

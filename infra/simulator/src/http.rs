@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::Credentials;
+use crate::over_websocket::Answers;
 use crate::switch::{Create, Refusal, Switch};
 
 type Ari = State<Arc<Switch>>;
@@ -27,7 +28,6 @@ type Parameters = Query<HashMap<String, String>>;
 
 pub fn router(switch: Arc<Switch>, credentials: Credentials) -> Router {
     let routes = Router::new()
-        .route("/events", get(events))
         .route("/asterisk/info", get(info))
         .route("/applications/{app}", get(application))
         .route("/applications/{app}/eventFilter", put(event_filter))
@@ -38,9 +38,11 @@ pub fn router(switch: Arc<Switch>, credentials: Credentials) -> Router {
         .route("/channels/{id}/dial", post(dial))
         .route("/channels/{id}/continue", post(go_on))
         .route("/channels/{id}/play/{playback}", post(play))
-        .with_state(switch);
+        .with_state(Arc::clone(&switch));
+    let requests = routes.clone();
+    let events = async move |query, upgrade| events(switch, requests, query, upgrade);
     Router::new()
-        .nest("/ari", routes)
+        .nest("/ari", routes.route("/events", get(events)))
         .layer(middleware::from_fn(move |request, next| {
             authenticate(credentials.clone(), request, next)
         }))
@@ -94,8 +96,9 @@ async fn info(State(switch): Ari) -> Json<Value> {
     )
 }
 
-async fn events(
-    State(switch): Ari,
+fn events(
+    switch: Arc<Switch>,
+    requests: Router,
     Query(parameters): Parameters,
     upgrade: WebSocketUpgrade,
 ) -> Response {
@@ -107,7 +110,12 @@ async fn events(
     };
     upgrade.on_upgrade(async move |socket| {
         let (events, cut) = switch.connect(&app);
-        follow(socket, events, &cut).await;
+        let answers = Answers {
+            switch: Arc::clone(&switch),
+            requests,
+            app: app.clone(),
+        };
+        follow(socket, events, answers, &cut).await;
         switch.disconnect(&app, &cut);
     })
 }
@@ -115,19 +123,26 @@ async fn events(
 async fn follow(
     mut socket: WebSocket,
     mut events: mpsc::Receiver<String>,
+    answers: Answers,
     cut: &CancellationToken,
 ) {
     loop {
-        tokio::select! {
+        let text = tokio::select! {
             () = cut.cancelled() => return,
-            event = events.recv() => {
-                let Some(event) = event else { return };
-                if socket.send(Message::Text(event.into())).await.is_err() {
-                    return;
-                }
-            }
-            // Pings are answered underneath; anything else a client says is ignored.
-            message = socket.recv() => if !matches!(message, Some(Ok(_))) { return },
+            event = events.recv() => event,
+            // Pings are answered underneath.
+            message = socket.recv() => match message {
+                Some(Ok(Message::Text(text))) => match answers.to(&text).await {
+                    Some(answer) => Some(answer),
+                    None => continue,
+                },
+                Some(Ok(_)) => continue,
+                _ => return,
+            },
+        };
+        let Some(text) = text else { return };
+        if socket.send(Message::Text(text.into())).await.is_err() {
+            return;
         }
     }
 }

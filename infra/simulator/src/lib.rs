@@ -7,6 +7,7 @@
 pub mod callee;
 mod events;
 mod http;
+mod over_websocket;
 mod switch;
 
 use std::io;

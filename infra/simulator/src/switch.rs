@@ -173,6 +173,14 @@ impl Switch {
         Some(())
     }
 
+    /// Whether an application's filter lets this type through.
+    pub fn allows(&self, app: &str, kind: &str) -> bool {
+        self.lock()
+            .apps
+            .get(app)
+            .is_some_and(|app| app.allows(kind))
+    }
+
     /// `None` if nobody is connected with it.
     pub fn show_application(&self, name: &str) -> Option<Value> {
         let inner = self.lock();

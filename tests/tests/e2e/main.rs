@@ -26,6 +26,7 @@ mod pages;
 mod readme;
 mod recovery;
 mod requests;
+mod rest_over_websocket;
 mod secrets;
 mod sweeping;
 mod trust;
@@ -130,6 +131,7 @@ fn main() -> ExitCode {
     hangup::add(&mut suite);
     recovery::add(&mut suite);
     requests::add(&mut suite);
+    rest_over_websocket::add(&mut suite);
     costs::add(&mut suite);
     media::add(&mut suite);
     listing::add(&mut suite);

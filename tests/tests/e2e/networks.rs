@@ -9,9 +9,11 @@ use e2e::proxy::{Mode, Proxy};
 use e2e::world::{Behind, number};
 use e2e::{Client, Line, Pbx, World};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::Suite;
 use crate::recovery::{place_until, wait_for_channel};
+use crate::rest_over_websocket::until_used;
 
 const MODES: [(&str, Mode); 5] = [
     ("cut", Mode::Cut),
@@ -20,6 +22,9 @@ const MODES: [(&str, Mode); 5] = [
     ("half_open", Mode::HalfOpen),
     ("slow", Mode::Slow(Duration::from_millis(20))),
 ];
+
+/// How the socket for requests is told from that for events.
+const REQUESTS: &str = "%3Arequests";
 
 /// How soon each record is right once the way to ARI is open again.
 const RIGHT_WITHIN: Duration = Duration::from_secs(30);
@@ -36,6 +41,8 @@ const GIVES_UP_SOON: [(&str, &str); 4] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Ari,
+    /// The WebSocket for requests alone.
+    Requests,
     Store,
     Queue,
 }
@@ -47,6 +54,7 @@ pub fn add(suite: &mut Suite) {
     );
     for (part_name, part) in [
         ("ari", Part::Ari),
+        ("requests", Part::Requests),
         ("store", Part::Store),
         ("queue", Part::Queue),
     ] {
@@ -69,8 +77,10 @@ async fn old_news(pbx: Arc<Pbx>) {
         queue: Some(&queue),
         ..Behind::default()
     };
-    let bridge = world.bridge_behind(behind, &GIVES_UP_SOON).await;
-    ari.set_for("/events?app=", Mode::Stalled);
+    let app = Uuid::new_v4().to_string();
+    let settings = [&GIVES_UP_SOON[..], &[("ARI_APP", &*app)]].concat();
+    let bridge = world.bridge_behind(behind, &settings).await;
+    ari.set_for(&format!("/events?app={app} "), Mode::Stalled);
     let numbers: Vec<_> = (0..3).map(|_| number("000")).collect();
     let mut calls = Vec::new();
     for to in &numbers {
@@ -112,16 +122,16 @@ async fn old_news(pbx: Arc<Pbx>) {
 
 async fn proxy_and_bridge(world: &World, part: Part) -> (Proxy, Bridge) {
     let url = match part {
-        Part::Ari => world.pbx.ari().0,
+        Part::Ari | Part::Requests => world.pbx.ari().0,
         Part::Store => world.embedded.dynamodb_url().to_owned(),
         Part::Queue => world.embedded.sqs_url().to_owned(),
     };
     let proxy = Proxy::before(&url).await;
-    let only = |wanted| (part == wanted).then_some(&proxy);
+    let only = |wanted: &[Part]| wanted.contains(&part).then_some(&proxy);
     let behind = Behind {
-        ari: only(Part::Ari),
-        store: only(Part::Store),
-        queue: only(Part::Queue),
+        ari: only(&[Part::Ari, Part::Requests]),
+        store: only(&[Part::Store]),
+        queue: only(&[Part::Queue]),
     };
     let bridge = world.bridge_behind(behind, &GIVES_UP_SOON).await;
     (proxy, bridge)
@@ -136,13 +146,18 @@ async fn does_not_work(pbx: Arc<Pbx>, part: Part, mode: Mode) {
     let over = place_until(&api, &numbers[1], json!({}), "answered").await;
     let answers = place_until(&api, &numbers[2], json!({}), "ringing").await;
 
-    proxy.set(mode);
+    if part == Part::Requests {
+        until_used(&api, &bridge).await;
+        proxy.set_for(REQUESTS, mode);
+    } else {
+        proxy.set(mode);
+    }
     let waits = api.place(&numbers[3], json!({})).await;
     wait_for_channel(&pbx, &answers, Some("Up")).await;
     wait_for_channel(&pbx, &over, None).await;
     match (part, mode) {
-        // Slowly it goes on.
-        (_, Mode::Slow(_)) => {
+        // Slowly it goes on, and without the socket over HTTP.
+        (_, Mode::Slow(_)) | (Part::Requests, _) => {
             for (id, status) in [
                 (&over, "completed"),
                 (&answers, "completed"),
@@ -180,6 +195,10 @@ async fn does_not_work(pbx: Arc<Pbx>, part: Part, mode: Mode) {
         assert_eq!(pbx.invites_to(to), 1, "{to}");
     }
     let ids = [rings, over, answers, waits];
+    for id in &ids {
+        // A request that was under way for long may have made a channel just now.
+        wait_for_channel(&pbx, id, None).await;
+    }
     assert_eq!(pbx.channels_among(&ids).await, Vec::<String>::new());
     assert!(bridge.stop().await);
 }

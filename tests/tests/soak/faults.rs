@@ -11,8 +11,10 @@ use tokio::time::{Instant, sleep};
 
 use crate::site::{BRIDGES, BridgePost, Site};
 
-/// What the request for the events socket holds, and no other.
-const EVENTS: &str = "/events?app=";
+/// What the beginnings of the two sockets to ARI hold, and no other connection's.
+const SOCKETS: &str = "/events?app=";
+/// The same, of the one for requests alone.
+const REQUESTS: &str = "%3Arequests";
 /// How long after its end a fault may still be felt: backing off, starting.
 const AFTERMATH: Duration = Duration::from_secs(12);
 
@@ -30,7 +32,8 @@ enum Fault {
     Kill,
     Terminate,
     Asterisk,
-    Events(Mode),
+    Sockets(Mode),
+    Requests(Mode),
     Ari(Mode),
     Store(Mode),
     Queue(Mode),
@@ -46,8 +49,9 @@ impl Fault {
             0..25 => Self::Kill,
             25..33 => Self::Terminate,
             33..36 => Self::Asterisk,
-            36..52 => Self::Events(mode),
-            52..60 => Self::Ari(mode),
+            36..48 => Self::Sockets(mode),
+            48..54 => Self::Requests(mode),
+            54..60 => Self::Ari(mode),
             60..64 => Self::Ari(slow),
             64..77 => Self::Store(mode),
             77..83 => Self::Store(slow),
@@ -61,7 +65,8 @@ impl Fault {
             Self::Kill => "bridge killed",
             Self::Terminate => "bridge stopped",
             Self::Asterisk => "Asterisk restarted",
-            Self::Events(_) => "events socket",
+            Self::Sockets(_) => "ARI's sockets",
+            Self::Requests(_) => "socket for requests",
             Self::Ari(_) => "ARI",
             Self::Store(_) => "DynamoDB",
             Self::Queue(_) => "SQS",
@@ -126,12 +131,16 @@ impl Faults {
                 site.asterisk().restart();
                 site.asterisk().wait_until_ready().await;
             }
-            Fault::Events(mode) | Fault::Ari(mode) | Fault::Store(mode) | Fault::Queue(mode) => {
+            Fault::Sockets(mode)
+            | Fault::Requests(mode)
+            | Fault::Ari(mode)
+            | Fault::Store(mode)
+            | Fault::Queue(mode) => {
                 let proxy = proxy(site, fault, victim);
-                if matches!(fault, Fault::Events(_)) {
-                    proxy.set_for(EVENTS, mode);
-                } else {
-                    proxy.set(mode);
+                match fault {
+                    Fault::Sockets(_) => proxy.set_for(SOCKETS, mode),
+                    Fault::Requests(_) => proxy.set_for(REQUESTS, mode),
+                    _ => proxy.set(mode),
                 }
                 let also = if killed_too { ", and it is killed" } else { "" };
                 println!(

@@ -1,0 +1,90 @@
+//! A request to ARI and its answer, whichever way they go.
+
+use reqwest::{Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::ari::AriError;
+
+/// What is asked.
+pub struct Request<'a> {
+    /// What it is called in logs and metrics: its method and path, without ids.
+    pub name: &'static str,
+    /// Its method.
+    pub method: Method,
+    /// Its path below `/ari/`.
+    pub path: &'a str,
+    /// Its query, unencoded.
+    pub query: &'a [(&'a str, &'a str)],
+    /// Its body, which is JSON.
+    pub body: Option<String>,
+}
+
+impl<'a> Request<'a> {
+    /// One without query and body.
+    pub const fn new(name: &'static str, method: Method, path: &'a str) -> Self {
+        Self {
+            name,
+            method,
+            path,
+            query: &[],
+            body: None,
+        }
+    }
+
+    /// The same with a query.
+    pub const fn with_query(mut self, query: &'a [(&'a str, &'a str)]) -> Self {
+        self.query = query;
+        self
+    }
+
+    /// The same with a body.
+    pub fn with_body(mut self, body: &impl Serialize) -> Self {
+        // What we send has text for keys and nothing else that JSON cannot hold.
+        self.body = serde_json::to_string(body).ok();
+        self
+    }
+}
+
+/// What is answered.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// What its body says.
+    ///
+    /// # Errors
+    /// [`AriError::NoAnswer`] if that cannot be read.
+    pub fn json<T: DeserializeOwned>(&self, request: &'static str) -> Result<T, AriError> {
+        serde_json::from_slice(&self.body).map_err(|source| AriError::NoAnswer {
+            request,
+            sent: true,
+            source: source.into(),
+        })
+    }
+
+    /// Nothing, if it was done.
+    ///
+    /// # Errors
+    /// [`AriError::Status`] if not.
+    pub fn expect_success(&self, request: &'static str) -> Result<(), AriError> {
+        if self.status.is_success() {
+            Ok(())
+        } else {
+            Err(self.unexpected(request))
+        }
+    }
+
+    /// Its status as an error.
+    pub fn unexpected(&self, request: &'static str) -> AriError {
+        AriError::Status {
+            request,
+            status: self.status.as_u16(),
+        }
+    }
+}
