@@ -61,8 +61,10 @@ pub async fn throughput() -> (f64, f64) {
                 run,
             );
         }
-        let run = through_the_bridge(&pbx).await;
-        note(&mut runs, round, "bridge", run);
+        for (name, over_websocket) in [("bridge, HTTP", "false"), ("bridge, WebSocket", "true")] {
+            let run = through_the_bridge(&pbx, over_websocket).await;
+            note(&mut runs, round, name, run);
+        }
     }
     let best = |name: &str| median(runs[name].iter().map(|run| run.rate));
     let bare = best("bare client, HTTP").max(best("bare client, WebSocket"));
@@ -88,7 +90,7 @@ pub async fn throughput() -> (f64, f64) {
         ]);
     }
     table.print();
-    let bridge = &runs["bridge"];
+    let bridge = &runs["bridge, WebSocket"];
     let share = median(
         bridge
             .iter()
@@ -96,12 +98,12 @@ pub async fn throughput() -> (f64, f64) {
     );
     println!(
         "At least 0.95 of the bare client: {}. The bridge's CPU is {:.1} % of Asterisk's (≤ 10 %: {}).\n",
-        verdict(best("bridge") >= 0.95 * bare),
+        verdict(best("bridge, WebSocket") >= 0.95 * bare),
         share * 100.0,
         verdict(share <= 0.1)
     );
     let events = median(bridge.iter().map(|run| run.events));
-    (best("bridge"), events)
+    (best("bridge, WebSocket"), events)
 }
 
 fn note<'a>(runs: &mut BTreeMap<&'a str, Vec<Run>>, round: usize, name: &'a str, run: Run) {
@@ -124,7 +126,7 @@ fn process(pbx: &Pbx) -> u32 {
     }
 }
 
-async fn through_the_bridge(pbx: &Arc<Pbx>) -> Run {
+async fn through_the_bridge(pbx: &Arc<Pbx>, over_websocket: &str) -> Run {
     let world = World::without_bridge(pbx).await;
     let api = world.api(Line::Local).await;
     let mut ids = Vec::new();
@@ -132,7 +134,8 @@ async fn through_the_bridge(pbx: &Arc<Pbx>) -> Run {
         ids.push(api.place(&number(CALLEE), json!({})).await);
     }
     let of_asterisk = cpu(process(pbx));
-    let bridge = Measured::start(&world, AT_ONCE);
+    let settings = [("ARI_REST_OVER_WEBSOCKET", over_websocket)];
+    let bridge = Measured::start_with(&world, AT_ONCE, &settings);
     bridge.wait_for("calls_launched_total", 1.0).await;
     let (begun, before) = (Instant::now(), cpu(bridge.program.id()));
     bridge.wait_for("calls_total{", count(CALLS)).await;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use e2e::World;
 use e2e::ports::free_tcp;
 use e2e::program::Program;
+use e2e::world::source;
 use tokio::time::sleep;
 
 use crate::shipped::start;
@@ -25,8 +26,14 @@ pub struct Measured {
 impl Measured {
     /// Starts one that has so many calls at once.
     pub fn start(world: &World, at_once: usize) -> Self {
+        Self::start_with(world, at_once, &[])
+    }
+
+    /// The same with some settings of its own.
+    pub fn start_with(world: &World, at_once: usize, settings: &[(&str, &str)]) -> Self {
         let address = format!("127.0.0.1:{}", free_tcp());
         let mut environment = world.bridge_environment();
+        environment.extend(source(settings));
         let settings = [
             ("METRICS_ADDRESS", address.clone()),
             ("MAX_CONCURRENT_CALLS", at_once.to_string()),
