@@ -1,4 +1,4 @@
-//! The bridge on a real Asterisk: how many calls it makes, against the least that can make one, and what it waits.
+//! The bridge on a real Asterisk: how many calls it makes, against the least that can make one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,23 +6,22 @@ use std::time::{Duration, Instant};
 
 use e2e::asterisk::Asterisk;
 use e2e::world::number;
-use e2e::{Client, Line, Pbx, World};
+use e2e::{Line, Pbx, World};
 use serde_json::json;
-use tokio::time::{MissedTickBehavior, interval};
 
 use crate::bare::{self, Way};
 use crate::figures::{Table, ms, verdict};
-use crate::measured::{Measured, sum};
+use crate::measured::Measured;
 use crate::shipped::{cpu, used_since};
 
 /// Calls of one measurement.
-const CALLS: usize = 1_500;
+pub(crate) const CALLS: usize = 1_500;
 /// Calls under way at once.
-const AT_ONCE: usize = 100;
+pub(crate) const AT_ONCE: usize = 100;
 /// How often each is measured, in turn.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 7;
 /// A callee that is rejected at once: the call passes through every state that it must.
-const CALLEE: &str = "404";
+pub(crate) const CALLEE: &str = "404";
 
 /// One measurement.
 struct Run {
@@ -113,7 +112,7 @@ fn note<'a>(runs: &mut BTreeMap<&'a str, Vec<Run>>, round: usize, name: &'a str,
     }
 }
 
-async fn asterisk() -> Asterisk {
+pub(crate) async fn asterisk() -> Asterisk {
     let asterisk = Asterisk::start().expect("an Asterisk");
     asterisk.wait_until_ready().await;
     asterisk
@@ -148,91 +147,7 @@ async fn through_the_bridge(pbx: &Arc<Pbx>, over_websocket: &str) -> Run {
     }
 }
 
-/// What calls wait for at half of what the bridge can do.
-pub async fn latency(rate: f64) {
-    let pbx = Arc::new(Pbx::Asterisk(asterisk().await));
-    let world = World::without_bridge(&pbx).await;
-    let api = world.api(Line::Local).await;
-    let bridge = Measured::start(&world, AT_ONCE);
-    place(&api, 50, rate / 4.0).await;
-    bridge.wait_for("calls_total{", 50.0).await;
-    let before = bridge.text().await;
-    place(&api, CALLS, rate / 2.0).await;
-    bridge.wait_for("calls_total{", count(CALLS + 50)).await;
-    let after = bridge.text().await;
-    println!(
-        "\n## Waiting\n\n{CALLS} calls at {:.0} per second, half of the above; the bridge's own histograms.\n",
-        rate / 2.0
-    );
-    let bounds = ["0.005", "0.01", "0.025", "0.05", "0.1", "0.25"];
-    let mut columns = vec!["from … to".to_owned()];
-    columns.extend(
-        bounds
-            .iter()
-            .map(|bound| format!("≤ {} ms", bound.parse::<f64>().unwrap_or_default() * 1e3)),
-    );
-    columns.push("reached".to_owned());
-    let columns: Vec<_> = columns.iter().map(String::as_str).collect();
-    let mut table = Table::new(&columns);
-    for (histogram, what, goal) in [
-        (
-            "queue_to_dial_seconds",
-            "the client's request to the dial (99 % ≤ 25 ms)",
-            "0.025",
-        ),
-        (
-            "event_to_store_seconds",
-            "an event of ARI to its durable record (99 % ≤ 50 ms)",
-            "0.05",
-        ),
-    ] {
-        let share = |bound: &str| {
-            let within = |text: &str| {
-                let lines = text.lines().filter(|line| {
-                    line.starts_with(&format!("{histogram}_bucket"))
-                        && line.contains(&format!("le=\"{bound}\""))
-                });
-                lines
-                    .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
-                    .sum::<f64>()
-            };
-            let all = format!("{histogram}_count");
-            let all = sum(&after, &all) - sum(&before, &all);
-            (within(&after) - within(&before)) / all * 100.0
-        };
-        let mut cells = vec![what.to_owned()];
-        cells.extend(bounds.iter().map(|bound| {
-            let share = share(bound);
-            if share.is_finite() {
-                format!("{share:.1} %")
-            } else {
-                String::new()
-            }
-        }));
-        cells.push(verdict(share(goal) >= 99.0).to_owned());
-        table.row(&cells);
-    }
-    table.print();
-}
-
-/// Asks for calls at a steady rate.
-async fn place(api: &Client, many: usize, rate: f64) {
-    let mut ticks = interval(Duration::from_secs_f64(1.0 / rate));
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let mut asking = Vec::new();
-    for _ in 0..many {
-        ticks.tick().await;
-        let api = api.clone();
-        asking.push(tokio::spawn(async move {
-            api.place(&number(CALLEE), json!({})).await
-        }));
-    }
-    for asked in asking {
-        asked.await.expect("an accepted call");
-    }
-}
-
-fn count(many: usize) -> f64 {
+pub(crate) fn count(many: usize) -> f64 {
     f64::from(u32::try_from(many).unwrap_or(u32::MAX))
 }
 
@@ -244,7 +159,7 @@ fn each(total: Duration, many: usize) -> Duration {
     total / u32::try_from(many).unwrap_or(u32::MAX)
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()

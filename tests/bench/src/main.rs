@@ -11,11 +11,12 @@ mod growth;
 mod measured;
 mod memory;
 mod shipped;
+mod waiting;
 
 use std::process::ExitCode;
 
-const PARTS: [&str; 8] = [
-    "cold", "tls", "warm", "token", "memory", "calls", "events", "growth",
+const PARTS: [&str; 9] = [
+    "cold", "tls", "warm", "token", "memory", "calls", "waiting", "events", "growth",
 ];
 
 #[tokio::main]
@@ -26,7 +27,7 @@ async fn main() -> ExitCode {
         return ExitCode::from(64);
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut emitted = None;
+    let (mut most, mut emitted) = (None, None);
     let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|name| name == part);
     if wants("cold") {
         functions::cold().await;
@@ -45,8 +46,10 @@ async fn main() -> ExitCode {
     }
     if wants("calls") {
         let (rate, events) = calls::throughput().await;
-        emitted = Some(events);
-        calls::latency(rate).await;
+        (most, emitted) = (Some(rate), Some(events));
+    }
+    if wants("waiting") {
+        waiting::run(most).await;
     }
     if wants("events") {
         events::run(emitted).await;
