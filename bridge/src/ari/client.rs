@@ -16,18 +16,19 @@ use tokio::time::timeout;
 
 use crate::ari::event::{APPLICATION_REPLACED, WANTED_TYPES};
 use crate::ari::request::{Answer, Request};
-use crate::ari::request_socket::{RequestSocket, Unanswered};
+use crate::ari::request_socket::Unanswered;
+use crate::ari::request_sockets::{CREATE, RequestSockets};
 use crate::ari::socket::Socket;
 use crate::ari::{AriError, Asterisk, ChannelReply, EventStream, SocketLost};
 use crate::metrics::{Metrics, OVER_HTTP, OVER_WEBSOCKET};
 use crate::settings::AriSettings;
 
-/// Asterisk, over HTTP and WebSockets.
+/// Asterisk, over HTTP and over sockets.
 #[derive(Clone)]
 pub struct AriClient {
     http: Client,
     /// Unless `ARI_REST_OVER_WEBSOCKET` is false.
-    socket: Option<Arc<RequestSocket>>,
+    sockets: Option<RequestSockets>,
     settings: Arc<AriSettings>,
     in_flight: Arc<Semaphore>,
     urgent: Arc<Semaphore>,
@@ -103,10 +104,11 @@ impl AriClient {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|error| AriError::Setup(error.into()))?;
-        let socket = RequestSocket::new(Arc::clone(&settings));
         Ok(Self {
             http,
-            socket: settings.rest_over_websocket.then(|| Arc::new(socket)),
+            sockets: settings
+                .rest_over_websocket
+                .then(|| RequestSockets::new(&settings)),
             in_flight: Arc::new(Semaphore::new(settings.max_in_flight)),
             urgent: Arc::new(Semaphore::new(MAX_URGENT)),
             settings,
@@ -147,8 +149,7 @@ impl AriClient {
     }
 
     async fn try_send(&self, request: &Request<'_>) -> Result<Answer, AriError> {
-        // What ends a call, and what the socket waits for, does not queue behind new calls: neither here nor in Asterisk,
-        // which takes what comes over a socket one after the other.
+        // What ends a call, and what the socket waits for, does not queue behind new calls: neither here nor in Asterisk.
         let is_urgent = matches!(request.method, Method::DELETE | Method::PUT | Method::GET);
         let semaphore = if is_urgent {
             &self.urgent
@@ -161,8 +162,8 @@ impl AriClient {
                 request: request.name,
             });
         };
-        let over_socket = match self.socket.as_ref().filter(|_| !is_urgent) {
-            Some(socket) => socket.ask(request).await,
+        let over_socket = match &self.sockets {
+            Some(sockets) => sockets.ask(request).await,
             None => Err(Unanswered::NotAsked),
         };
         let is_asked = !matches!(over_socket, Err(Unanswered::NotAsked));
@@ -278,7 +279,7 @@ impl Asterisk for AriClient {
         };
         let request = "POST /channels/create";
         let answer = match self
-            .send(Request::new(request, Method::POST, "channels/create").with_body(&body))
+            .send(Request::new(request, Method::POST, CREATE).with_body(&body))
             .await
         {
             Ok(answer) => answer,

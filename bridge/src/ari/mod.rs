@@ -4,8 +4,9 @@ pub mod asterisk;
 pub mod client;
 pub mod event;
 pub mod listener;
-pub mod request;
-pub mod request_socket;
+mod request;
+mod request_socket;
+mod request_sockets;
 pub mod socket;
 pub mod trial;
 

@@ -1,8 +1,7 @@
 //! Requests over a WebSocket, which Asterisk takes from 22.4 on: it spares both sides a good part of the work of HTTP.
 //!
-//! The socket has an application of its own, so that no event waits behind an answer. Asterisk takes the requests of one
-//! socket one after the other. It is connected when it is first wanted, and is never waited for: while it is not there,
-//! requests go over HTTP.
+//! Such a socket has an application of its own, so that no event waits behind an answer. It is connected when it is first
+//! wanted, and is never waited for: while it is not there, requests go over HTTP.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,8 +20,6 @@ use crate::ari::request::{Answer, Request};
 use crate::ari::socket::Socket;
 use crate::settings::AriSettings;
 
-/// Added to `ARI_APP`, which cannot hold a colon.
-const APP_SUFFIX: &str = ":requests";
 /// Asterisk reads frames of up to 64 KiB; what is longer goes over HTTP.
 const MAX_REQUEST: usize = 32 * 1024;
 /// Requests that wait to be written. When there are more, they go over HTTP.
@@ -41,7 +38,7 @@ pub enum Unanswered {
     /// The socket went down. Whether the request has arrived is not known.
     #[error("the socket for requests went down")]
     Lost,
-    /// It took longer than `ARI_TIMEOUT`. Whether the request has arrived is not known.
+    /// It took longer than `ARI_TIMEOUT`; the socket should be given up. Whether the request has arrived is not known.
     #[error("no answer in time over the socket for requests")]
     TimedOut,
 }
@@ -49,6 +46,7 @@ pub enum Unanswered {
 /// The socket, while it is there.
 pub struct RequestSocket {
     settings: Arc<AriSettings>,
+    app: String,
     state: Mutex<State>,
 }
 
@@ -97,12 +95,13 @@ struct RestResponse<'a> {
 }
 
 impl RequestSocket {
-    /// One that is not connected yet.
+    /// One that is not connected yet, and will have this application.
     #[must_use]
-    pub fn new(settings: Arc<AriSettings>) -> Self {
+    pub fn new(settings: Arc<AriSettings>, app: String) -> Self {
         let until = Instant::now();
         Self {
             settings,
+            app,
             state: Mutex::new(State::Down { until }),
         }
     }
@@ -120,10 +119,7 @@ impl RequestSocket {
         sender.try_send(asked).map_err(|_| Unanswered::NotAsked)?;
         match timeout(self.settings.request_timeout, answer).await {
             Ok(answered) => answered.map_err(|_| Unanswered::Lost),
-            Err(_) => {
-                self.give_up(&sender);
-                Err(Unanswered::TimedOut)
-            }
+            Err(_) => Err(Unanswered::TimedOut),
         }
     }
 
@@ -142,11 +138,14 @@ impl RequestSocket {
         None
     }
 
-    /// What has not answered in time gets no more requests. Whoever still waits for an answer goes on waiting.
-    fn give_up(&self, given_up: &mpsc::Sender<Asked>) {
+    /// Gives no more requests to it for a while. Whoever waits for an answer goes on waiting.
+    pub fn give_up(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(&*state, State::Up(sender) if sender.same_channel(given_up)) {
-            tracing::warn!("ARI does not answer over its socket for requests: they go over HTTP");
+        if matches!(&*state, State::Up(_)) {
+            tracing::warn!(
+                app = self.app,
+                "ARI does not answer requests over a WebSocket in time: they go over HTTP"
+            );
             *state = down_for(AGAIN_AFTER);
         }
     }
@@ -155,7 +154,7 @@ impl RequestSocket {
         let (sender, asked) = mpsc::channel(BACKLOG);
         let next = match self.try_connect().await {
             Ok(Some(socket)) => {
-                tracing::info!("requests go to ARI over a WebSocket");
+                tracing::info!(app = self.app, "requests go to ARI over a WebSocket");
                 tokio::spawn(serve(socket, asked));
                 State::Up(sender)
             }
@@ -175,8 +174,7 @@ impl RequestSocket {
 
     /// A socket over which a request has been answered; `None` if it was not.
     async fn try_connect(&self) -> Result<Option<Socket>, SocketLost> {
-        let app = format!("{}{APP_SUFFIX}", self.settings.app);
-        let mut socket = Socket::connect(&self.settings, &app).await?;
+        let mut socket = Socket::connect(&self.settings, &self.app).await?;
         let ping = Request::new("GET /asterisk/info", reqwest::Method::GET, "asterisk/info")
             .with_query(&[("only", "system")]);
         let (asked, _) = Asked::new(&ping);
@@ -313,7 +311,8 @@ mod tests {
             max_in_flight: 1,
             rest_over_websocket: true,
         };
-        (Arc::new(RequestSocket::new(settings.into())), listener)
+        let socket = RequestSocket::new(settings.into(), "a:requests".to_owned());
+        (Arc::new(socket), listener)
     }
 
     async fn accept(listener: &TcpListener) -> WebSocketStream<TcpStream> {

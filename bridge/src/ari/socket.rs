@@ -24,7 +24,7 @@ const MAX_TEXT: usize = 4 * 1024 * 1024;
 
 /// A connected socket.
 pub struct Socket {
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     heard: Instant,
     ping: Interval,
 }
@@ -50,11 +50,11 @@ impl Socket {
             .max_frame_size(Some(MAX_TEXT));
         let connecting = connect_async_with_config(request, Some(config), true);
         match timeout(settings.request_timeout, connecting).await {
-            Ok(Ok((socket, _))) => {
+            Ok(Ok((stream, _))) => {
                 let heard = Instant::now();
                 let ping = tokio::time::interval_at(heard + PING_EVERY, PING_EVERY);
                 Ok(Self {
-                    socket,
+                    stream,
                     heard,
                     ping,
                 })
@@ -74,7 +74,7 @@ impl Socket {
     pub async fn text(&mut self) -> Result<Option<Utf8Bytes>, SocketLost> {
         loop {
             tokio::select! {
-                message = self.socket.next() => {
+                message = self.stream.next() => {
                     self.heard = Instant::now();
                     match message {
                         Some(Ok(Message::Text(text))) => return Ok(Some(text)),
@@ -104,9 +104,9 @@ impl Socket {
     ) -> Result<(), SocketLost> {
         let sending = async {
             for message in messages {
-                self.socket.feed(message).await?;
+                self.stream.feed(message).await?;
             }
-            self.socket.flush().await
+            self.stream.flush().await
         };
         match timeout(PING_EVERY, sending).await {
             Ok(sent) => sent.map_err(failed),

@@ -23,7 +23,7 @@ const MODES: [(&str, Mode); 5] = [
     ("slow", Mode::Slow(Duration::from_millis(20))),
 ];
 
-/// How the socket for requests is told from that for events.
+/// How the sockets for requests are told from that for events.
 const REQUESTS: &str = "%3Arequests";
 
 /// How soon each record is right once the way to ARI is open again.
@@ -41,7 +41,7 @@ const GIVES_UP_SOON: [(&str, &str); 4] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Ari,
-    /// The WebSocket for requests alone.
+    /// The sockets for requests alone.
     Requests,
     Store,
     Queue,

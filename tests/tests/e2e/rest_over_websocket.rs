@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge::Bridge;
-use e2e::proxy::Proxy;
+use e2e::proxy::{Mode, Proxy};
 use e2e::world::{Behind, number};
 use e2e::{Client, Line, Pbx, World};
 use serde_json::{Value, json};
 
 use crate::Suite;
+use crate::recovery::place_until;
 
 /// What only a request over HTTP begins with.
 const HTTP_POST: &str = "POST /ari/";
@@ -17,14 +18,24 @@ const HTTP_POST: &str = "POST /ari/";
 pub fn add(suite: &mut Suite) {
     suite.add_scenario("rest_over_websocket::is_used_where_it_is_there", is_used);
     suite.add_scenario("rest_over_websocket::may_be_switched_off", is_not_used);
+    suite.add_scenario(
+        "rest_over_websocket::a_create_that_takes_long_holds_up_no_call_that_has_begun",
+        slow_create,
+    );
 }
 
-/// Places calls until the requests for one go over a socket: the first finds none, and has it connected.
+/// Places calls until the create and the dial of one go over sockets: the first find none, and have them connected.
 pub async fn until_used(api: &Client, bridge: &Bridge) {
     let used = async {
-        while bridge.counts().over_websocket == 0 {
+        let mut before = bridge.counts().over_websocket;
+        loop {
             let id = api.place(&number("486"), json!({})).await;
             api.wait_until_over(&id).await;
+            let now = bridge.counts().over_websocket;
+            if now == before + 2 {
+                return;
+            }
+            before = now;
         }
     };
     tokio::time::timeout(Duration::from_secs(30), used)
@@ -82,5 +93,37 @@ async fn is_not_used(pbx: Arc<Pbx>) {
         assert_eq!(pbx.invites_to(&to), 1, "{to}");
         assert_eq!(ari.lost(), calls, "answers over HTTP");
     }
+    assert!(bridge.stop().await);
+}
+
+async fn slow_create(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let ari = Proxy::before(&pbx.ari().0).await;
+    let behind = Behind {
+        ari: Some(&ari),
+        ..Behind::default()
+    };
+    let patient = [
+        ("ARI_TIMEOUT", "60000"),
+        ("ARI_RETRIES", "0"),
+        ("QUEUE_VISIBILITY_TIMEOUT", "300"),
+    ];
+    let bridge = world.bridge_behind(behind, &patient).await;
+    until_used(&api, &bridge).await;
+    let (begun, new) = (number("200"), number("486"));
+    let begun_id = place_until(&api, &begun, json!({}), "ringing").await;
+    ari.set_for("%3Arequests-new", Mode::Stalled);
+    let new_id = api.place(&new, json!({})).await;
+    let call = api.wait_until_over(&begun_id).await;
+    assert_eq!(call["status"], "completed", "{call}");
+    assert_eq!(pbx.invites_to(&new), 0);
+    // Nor was it held up until a socket was given up.
+    let metrics = bridge.vitals().metrics();
+    assert!(!metrics.contains("ari_errors_total{"), "{metrics}");
+    ari.set(Mode::Open);
+    let call = api.wait_until_over(&new_id).await;
+    assert_eq!(call["status"], "busy", "{call}");
+    assert_eq!((pbx.invites_to(&begun), pbx.invites_to(&new)), (1, 1));
     assert!(bridge.stop().await);
 }

@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::site::{BRIDGES, BridgePost, Site};
 
-/// What the beginnings of the two sockets to ARI hold, and no other connection's.
+/// What the beginnings of the sockets to ARI hold, and no other connection's.
 const SOCKETS: &str = "/events?app=";
-/// The same, of the one for requests alone.
+/// The same, of those for requests alone.
 const REQUESTS: &str = "%3Arequests";
 /// How long after its end a fault may still be felt: backing off, starting.
 const AFTERMATH: Duration = Duration::from_secs(12);
@@ -66,7 +66,7 @@ impl Fault {
             Self::Terminate => "bridge stopped",
             Self::Asterisk => "Asterisk restarted",
             Self::Sockets(_) => "ARI's sockets",
-            Self::Requests(_) => "socket for requests",
+            Self::Requests(_) => "sockets for requests",
             Self::Ari(_) => "ARI",
             Self::Store(_) => "DynamoDB",
             Self::Queue(_) => "SQS",
