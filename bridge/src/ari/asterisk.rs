@@ -60,7 +60,7 @@ pub enum ChannelReply {
     NotInStasis,
 }
 
-/// Why the events socket is down.
+/// Why a socket is down.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketLost {
     /// It takes too long.

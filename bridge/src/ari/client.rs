@@ -15,9 +15,9 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::ari::event::{APPLICATION_REPLACED, WANTED_TYPES};
-use crate::ari::request::{Answer, Request};
+use crate::ari::request::{Answer, CREATE, Request, Urgency};
 use crate::ari::request_socket::Unanswered;
-use crate::ari::request_sockets::{CREATE, RequestSockets};
+use crate::ari::request_sockets::RequestSockets;
 use crate::ari::socket::Socket;
 use crate::ari::{AriError, Asterisk, ChannelReply, EventStream, SocketLost};
 use crate::metrics::{Metrics, OVER_HTTP, OVER_WEBSOCKET};
@@ -30,12 +30,14 @@ pub struct AriClient {
     /// Unless `ARI_REST_OVER_WEBSOCKET` is false.
     sockets: Option<RequestSockets>,
     settings: Arc<AriSettings>,
-    in_flight: Arc<Semaphore>,
-    urgent: Arc<Semaphore>,
+    /// How many requests of each urgency there may be at once.
+    now: Arc<Semaphore>,
+    live: Arc<Semaphore>,
+    new: Arc<Semaphore>,
     metrics: Option<Arc<Metrics>>,
 }
 
-/// Requests under way at once that end a call or look at one.
+/// Requests under way at once that end a call or look at one; `ARI_MAX_IN_FLIGHT` is for the others.
 const MAX_URGENT: usize = 16;
 
 #[derive(Serialize)]
@@ -109,8 +111,9 @@ impl AriClient {
             sockets: settings
                 .rest_over_websocket
                 .then(|| RequestSockets::new(&settings)),
-            in_flight: Arc::new(Semaphore::new(settings.max_in_flight)),
-            urgent: Arc::new(Semaphore::new(MAX_URGENT)),
+            now: Arc::new(Semaphore::new(MAX_URGENT)),
+            live: Arc::new(Semaphore::new((settings.max_in_flight / 2).max(1))),
+            new: Arc::new(Semaphore::new(settings.max_in_flight.div_ceil(2))),
             settings,
             metrics: None,
         })
@@ -149,12 +152,10 @@ impl AriClient {
     }
 
     async fn try_send(&self, request: &Request<'_>) -> Result<Answer, AriError> {
-        // What ends a call, and what the socket waits for, does not queue behind new calls: neither here nor in Asterisk.
-        let is_urgent = matches!(request.method, Method::DELETE | Method::PUT | Method::GET);
-        let semaphore = if is_urgent {
-            &self.urgent
-        } else {
-            &self.in_flight
+        let semaphore = match request.urgency() {
+            Urgency::Now => &self.now,
+            Urgency::Live => &self.live,
+            Urgency::New => &self.new,
         };
         // Never closed, so never refused.
         let Ok(_permit) = timeout(self.settings.request_timeout, semaphore.acquire()).await else {
@@ -162,22 +163,13 @@ impl AriClient {
                 request: request.name,
             });
         };
-        let over_socket = match &self.sockets {
-            Some(sockets) => sockets.ask(request).await,
-            None => Err(Unanswered::NotAsked),
-        };
-        let is_asked = !matches!(over_socket, Err(Unanswered::NotAsked));
-        if let Some(metrics) = &self.metrics {
-            metrics.ari_request(if is_asked { OVER_WEBSOCKET } else { OVER_HTTP });
-        }
-        let answer = if is_asked {
-            over_socket.map_err(|source| AriError::NoAnswer {
+        let answer = match self.over_socket(request).await {
+            Err(Unanswered::NotAsked) => self.over_http(request).await?,
+            answer => answer.map_err(|source| AriError::NoAnswer {
                 request: request.name,
                 sent: true,
                 source: source.into(),
-            })?
-        } else {
-            self.over_http(request).await?
+            })?,
         };
         match answer.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(AriError::Unauthorized {
@@ -187,12 +179,21 @@ impl AriClient {
         }
     }
 
+    async fn over_socket(&self, request: &Request<'_>) -> Result<Answer, Unanswered> {
+        let sockets = self.sockets.as_ref().ok_or(Unanswered::NotAsked)?;
+        let waiting = sockets.hand_over(request).ok_or(Unanswered::NotAsked)?;
+        self.count(OVER_WEBSOCKET);
+        sockets.answer(waiting).await
+    }
+
+    fn count(&self, over: &'static str) {
+        if let Some(metrics) = &self.metrics {
+            metrics.ari_request(over);
+        }
+    }
+
     async fn over_http(&self, request: &Request<'_>) -> Result<Answer, AriError> {
-        let lost = |source: reqwest::Error| AriError::NoAnswer {
-            request: request.name,
-            sent: !source.is_connect(),
-            source: source.without_url().into(),
-        };
+        self.count(OVER_HTTP);
         let mut builder = self
             .http
             .request(
@@ -209,10 +210,15 @@ impl AriClient {
                 .header(CONTENT_TYPE, "application/json")
                 .body(body.clone());
         }
-        let response = builder.send().await.map_err(lost)?;
+        let response = builder.send().await.map_err(|source| AriError::NoAnswer {
+            request: request.name,
+            sent: !source.is_connect(),
+            source: source.without_url().into(),
+        })?;
         Ok(Answer {
             status: response.status(),
-            body: response.bytes().await.map_err(lost)?.into(),
+            // The status says it without a body that broke off, or that body is missed where it is read.
+            body: response.bytes().await.unwrap_or_default().into(),
         })
     }
 }

@@ -6,6 +6,20 @@ use serde::de::DeserializeOwned;
 
 use crate::ari::AriError;
 
+/// The path of what makes a channel.
+pub const CREATE: &str = "channels/create";
+
+/// What a request may wait behind: others of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// It ends a call or looks at one, or the events socket waits for it.
+    Now,
+    /// A call that has begun goes on with it.
+    Live,
+    /// It begins a call.
+    New,
+}
+
 /// What is asked.
 pub struct Request<'a> {
     /// What it is called in logs and metrics: its method and path, without ids.
@@ -29,6 +43,17 @@ impl<'a> Request<'a> {
             path,
             query: &[],
             body: None,
+        }
+    }
+
+    /// What it may wait behind.
+    pub fn urgency(&self) -> Urgency {
+        if self.method != Method::POST {
+            Urgency::Now
+        } else if self.path == CREATE {
+            Urgency::New
+        } else {
+            Urgency::Live
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -18,16 +18,22 @@ use crate::ari::SocketLost;
 use crate::ari::event::APPLICATION_REPLACED;
 use crate::ari::request::{Answer, Request};
 use crate::ari::socket::Socket;
+use crate::backoff::Backoff;
 use crate::settings::AriSettings;
 
-/// Asterisk reads frames of up to 64 KiB; what is longer goes over HTTP.
-const MAX_REQUEST: usize = 32 * 1024;
+/// What is longer goes over HTTP: Asterisk reads a frame of up to 64 KiB, but gives the socket up when that takes it more
+/// than ten reads, which a slow network may make as short as a packet.
+const MAX_REQUEST: usize = 8 * 1024;
 /// Requests that wait to be written. When there are more, they go over HTTP.
 const BACKLOG: usize = 256;
-/// A socket that failed is connected again after this time.
-const AGAIN_AFTER: Duration = Duration::from_secs(10);
-/// The same, when Asterisk did not take the first request: it may have been upgraded.
-const NOT_TAKEN_AGAIN_AFTER: Duration = Duration::from_hours(1);
+/// A socket that failed is connected again after this time, or four times `ARI_TIMEOUT`; then more and more rarely. An
+/// Asterisk that takes no requests this way may be upgraded some day.
+const AGAIN_AFTER: Duration = Duration::from_secs(20);
+const AGAIN_AFTER_AT_MOST: Duration = Duration::from_hours(1);
+/// Unless it had lasted so long.
+const STABLE_AFTER: Duration = Duration::from_mins(10);
+/// When so many requests wait for their answers, those are forgotten whose askers have gone.
+const MANY_WAITING: usize = 1024;
 
 /// Why a request was not answered.
 #[derive(Debug, thiserror::Error)]
@@ -47,20 +53,36 @@ pub enum Unanswered {
 pub struct RequestSocket {
     settings: Arc<AriSettings>,
     app: String,
-    state: Mutex<State>,
+    link: Mutex<Link>,
+}
+
+struct Link {
+    state: State,
+    backoff: Backoff,
 }
 
 enum State {
-    Down { until: Instant },
+    Down {
+        until: Instant,
+    },
     Connecting,
-    Up(mpsc::Sender<Asked>),
+    Up {
+        sender: mpsc::Sender<Asked>,
+        since: Instant,
+    },
+}
+
+/// What a request that was handed over is answered, some time.
+pub struct Waiting {
+    answer: oneshot::Receiver<Result<Answer, Unanswered>>,
+    patience: Duration,
 }
 
 /// A request on its way to the socket.
 struct Asked {
     id: String,
     text: String,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Result<Answer, Unanswered>>,
 }
 
 #[derive(Serialize)]
@@ -99,38 +121,44 @@ impl RequestSocket {
     #[must_use]
     pub fn new(settings: Arc<AriSettings>, app: String) -> Self {
         let until = Instant::now();
+        let first = AGAIN_AFTER.max(settings.request_timeout * 4);
+        let link = Link {
+            state: State::Down { until },
+            backoff: Backoff::new(first, AGAIN_AFTER_AT_MOST.max(first)),
+        };
         Self {
             settings,
             app,
-            state: Mutex::new(State::Down { until }),
+            link: Mutex::new(link),
         }
     }
 
-    /// Asks, and waits for the answer.
-    ///
-    /// # Errors
-    /// [`Unanswered`] if there is none.
-    pub async fn ask(self: &Arc<Self>, request: &Request<'_>) -> Result<Answer, Unanswered> {
-        let sender = self.sender().ok_or(Unanswered::NotAsked)?;
+    /// Hands a request over; nothing if it cannot be sent this way now.
+    pub fn hand_over(self: &Arc<Self>, request: &Request<'_>) -> Option<Waiting> {
+        let sender = self.sender()?;
         let (asked, answer) = Asked::new(request);
         if asked.text.len() > MAX_REQUEST {
-            return Err(Unanswered::NotAsked);
+            return None;
         }
-        sender.try_send(asked).map_err(|_| Unanswered::NotAsked)?;
-        match timeout(self.settings.request_timeout, answer).await {
-            Ok(answered) => answered.map_err(|_| Unanswered::Lost),
-            Err(_) => Err(Unanswered::TimedOut),
-        }
+        sender.try_send(asked).ok()?;
+        Some(Waiting {
+            answer,
+            patience: self.settings.request_timeout,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Link> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The way to the socket. Connects it if it is time for that.
     fn sender(self: &Arc<Self>) -> Option<mpsc::Sender<Asked>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*state {
-            State::Up(sender) if !sender.is_closed() => return Some(sender.clone()),
-            State::Up(_) => *state = down_for(AGAIN_AFTER),
+        let mut link = self.lock();
+        match &link.state {
+            State::Up { sender, .. } if !sender.is_closed() => return Some(sender.clone()),
+            State::Up { .. } => link.down(),
             State::Down { until } if Instant::now() >= *until => {
-                *state = State::Connecting;
+                link.state = State::Connecting;
                 tokio::spawn(Arc::clone(self).connect());
             }
             State::Down { .. } | State::Connecting => {}
@@ -140,67 +168,86 @@ impl RequestSocket {
 
     /// Gives no more requests to it for a while. Whoever waits for an answer goes on waiting.
     pub fn give_up(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(&*state, State::Up(_)) {
+        let mut link = self.lock();
+        if matches!(link.state, State::Up { .. }) {
             tracing::warn!(
                 app = self.app,
-                "ARI does not answer requests over a WebSocket in time: they go over HTTP"
+                "ARI does not answer requests over WebSockets in time: they go over HTTP"
             );
-            *state = down_for(AGAIN_AFTER);
+            link.down();
         }
     }
 
     async fn connect(self: Arc<Self>) {
-        let (sender, asked) = mpsc::channel(BACKLOG);
-        let next = match self.try_connect().await {
-            Ok(Some(socket)) => {
+        let connected = self.try_connect().await;
+        let mut link = self.lock();
+        match connected {
+            Ok(socket) => {
                 tracing::info!(app = self.app, "requests go to ARI over a WebSocket");
+                let (sender, asked) = mpsc::channel(BACKLOG);
                 tokio::spawn(serve(socket, asked));
-                State::Up(sender)
-            }
-            Ok(None) => {
-                tracing::info!(
-                    "this Asterisk takes no requests over a WebSocket: they go over HTTP"
-                );
-                down_for(NOT_TAKEN_AGAIN_AFTER)
+                let since = Instant::now();
+                link.state = State::Up { sender, since };
             }
             Err(lost) => {
-                tracing::info!(error = %cloud::error::chain(&lost), "the ARI socket for requests cannot be connected: they go over HTTP");
-                down_for(AGAIN_AFTER)
+                tracing::info!(app = self.app, error = %cloud::error::chain(&lost), "ARI takes no requests over a WebSocket: they go over HTTP");
+                link.down();
             }
-        };
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        }
     }
 
-    /// A socket over which a request has been answered; `None` if it was not.
-    async fn try_connect(&self) -> Result<Option<Socket>, SocketLost> {
+    /// A socket over which a request has been answered.
+    async fn try_connect(&self) -> Result<Socket, SocketLost> {
         let mut socket = Socket::connect(&self.settings, &self.app).await?;
         let ping = Request::new("GET /asterisk/info", reqwest::Method::GET, "asterisk/info")
             .with_query(&[("only", "system")]);
         let (asked, _) = Asked::new(&ping);
         let answered = async {
-            socket.send([Message::text(asked.text)]).await?;
+            socket.send(Message::text(asked.text)).await?;
             loop {
                 let text = socket.text().await?;
-                if let Heard::Answer(id, answer) = read(text.as_deref().unwrap_or_default()) {
-                    return Ok((id == asked.id && answer.status.is_success()).then_some(socket));
+                match read(text.as_deref().unwrap_or_default()) {
+                    Heard::Answer(id, answer) if id == asked.id && answer.status.is_success() => {
+                        return Ok(socket);
+                    }
+                    Heard::Answer(..) | Heard::Other => {}
+                    Heard::Replaced => return Err(SocketLost::Replaced),
                 }
             }
         };
         timeout(self.settings.request_timeout, answered)
             .await
-            .unwrap_or(Ok(None))
+            .unwrap_or(Err(SocketLost::Silent(self.settings.request_timeout)))
     }
 }
 
-fn down_for(time: Duration) -> State {
-    State::Down {
-        until: Instant::now() + time,
+impl Link {
+    fn down(&mut self) {
+        if matches!(self.state, State::Up { since, .. } if since.elapsed() > STABLE_AFTER) {
+            self.backoff.reset();
+        }
+        self.state = State::Down {
+            until: Instant::now() + self.backoff.next_delay(),
+        };
+    }
+}
+
+impl Waiting {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// [`Unanswered`] if there is none.
+    pub async fn answer(self) -> Result<Answer, Unanswered> {
+        match timeout(self.patience, self.answer).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(_)) => Err(Unanswered::Lost),
+            Err(_) => Err(Unanswered::TimedOut),
+        }
     }
 }
 
 impl Asked {
-    fn new(request: &Request<'_>) -> (Self, oneshot::Receiver<Answer>) {
+    fn new(request: &Request<'_>) -> (Self, oneshot::Receiver<Result<Answer, Unanswered>>) {
         let id = uuid::Uuid::new_v4().simple().to_string();
         let body = request.body.as_deref();
         let text = serde_json::to_string(&RestRequest {
@@ -249,22 +296,24 @@ fn read(text: &str) -> Heard<'_> {
     }
 }
 
-/// Passes requests and answers on until the socket is down, or given up. Whoever still waits then is told so by the end of
-/// what it waits for.
+/// Passes requests and answers on until the socket is down, or given up. Who still waits then is told whether its request
+/// was sent.
 async fn serve(mut socket: Socket, mut asked: mpsc::Receiver<Asked>) {
-    let mut waiting = HashMap::new();
-    let mut batch = Vec::new();
+    let mut waiting: HashMap<String, oneshot::Sender<_>> = HashMap::new();
     let lost = loop {
         tokio::select! {
-            received = asked.recv_many(&mut batch, BACKLOG) => {
-                if received == 0 {
-                    return;
+            next = asked.recv() => {
+                let Some(next) = next else { return };
+                // What nobody waits for any more must not take effect.
+                if next.answer.is_closed() {
+                    continue;
                 }
-                let texts = batch.drain(..).map(|asked: Asked| {
-                    waiting.insert(asked.id, asked.answer);
-                    Message::text(asked.text)
-                });
-                if let Err(lost) = socket.send(texts).await {
+                if waiting.len() >= MANY_WAITING {
+                    waiting.retain(|_, asker| !asker.is_closed());
+                }
+                waiting.insert(next.id, next.answer);
+                // Each by itself: over TLS, Asterisk does not see what comes in one piece with another.
+                if let Err(lost) = socket.send(Message::text(next.text)).await {
                     break lost;
                 }
             }
@@ -273,7 +322,7 @@ async fn serve(mut socket: Socket, mut asked: mpsc::Receiver<Asked>) {
                     Heard::Answer(id, answer) => {
                         if let Some(asker) = waiting.remove(&*id) {
                             // It may have given up.
-                            let _ = asker.send(answer);
+                            let _ = asker.send(Ok(answer));
                         }
                     }
                     Heard::Replaced => break SocketLost::Replaced,
@@ -283,7 +332,11 @@ async fn serve(mut socket: Socket, mut asked: mpsc::Receiver<Asked>) {
             },
         }
     };
-    tracing::warn!(error = %cloud::error::chain(&lost), "the ARI socket for requests is down");
+    tracing::warn!(error = %cloud::error::chain(&lost), "an ARI socket for requests is down");
+    asked.close();
+    while let Ok(unsent) = asked.try_recv() {
+        let _ = unsent.answer.send(Err(Unanswered::NotAsked));
+    }
 }
 
 #[cfg(test)]
@@ -295,6 +348,17 @@ mod tests {
     use tokio_tungstenite::{WebSocketStream, accept_async};
 
     use super::*;
+
+    impl RequestSocket {
+        async fn ask(self: &Arc<Self>, request: &Request<'_>) -> Result<Answer, Unanswered> {
+            let waiting = self.hand_over(request).ok_or(Unanswered::NotAsked)?;
+            waiting.answer().await
+        }
+
+        fn is_connecting(&self) -> bool {
+            matches!(self.lock().state, State::Connecting)
+        }
+    }
 
     const REQUEST: &Request<'_> = &Request::new("POST /x", Method::POST, "x");
 
@@ -349,12 +413,6 @@ mod tests {
         (socket, server)
     }
 
-    impl RequestSocket {
-        fn is_connecting(&self) -> bool {
-            matches!(*self.state.lock().unwrap(), State::Connecting)
-        }
-    }
-
     #[tokio::test]
     async fn answers_find_their_askers_in_any_order() {
         let (socket, mut server) = connected().await;
@@ -395,8 +453,8 @@ mod tests {
 
     /// As before 22.4, where what a client says on its events socket is read and ignored.
     #[tokio::test]
-    async fn an_asterisk_that_takes_no_requests_is_not_asked_for_long() {
-        let (socket, listener) = pair(Duration::from_millis(100)).await;
+    async fn an_asterisk_that_takes_no_requests_is_left_alone_for_a_while() {
+        let (socket, listener) = pair(Duration::from_secs(1)).await;
         let first = socket.ask(REQUEST).await;
         assert!(matches!(first, Err(Unanswered::NotAsked)), "{first:?}");
         let mut server = accept(&listener).await;
@@ -406,9 +464,9 @@ mod tests {
         while socket.is_connecting() {
             tokio::task::yield_now().await;
         }
-        let state = socket.state.lock().unwrap();
-        let later = Instant::now() + AGAIN_AFTER;
-        assert!(matches!(*state, State::Down { until } if until > later));
+        let again = socket.ask(REQUEST).await;
+        assert!(matches!(again, Err(Unanswered::NotAsked)), "{again:?}");
+        assert!(matches!(socket.lock().state, State::Down { until } if until > Instant::now()));
     }
 
     #[test]

@@ -2,14 +2,9 @@
 
 use std::sync::Arc;
 
-use reqwest::Method;
-
-use crate::ari::request::{Answer, Request};
-use crate::ari::request_socket::{RequestSocket, Unanswered};
+use crate::ari::request::{Answer, Request, Urgency};
+use crate::ari::request_socket::{RequestSocket, Unanswered, Waiting};
 use crate::settings::AriSettings;
-
-/// The path of what makes a channel.
-pub const CREATE: &str = "channels/create";
 
 /// The sockets for requests.
 #[derive(Clone)]
@@ -35,20 +30,23 @@ impl RequestSockets {
         }
     }
 
-    /// Asks over one of them. What ends a call or looks at one is not asked: that waits behind nothing.
+    /// Hands a request over to one of them; nothing if it cannot be sent this way now. What ends a call or looks at one
+    /// never is: it waits behind nothing.
+    pub fn hand_over(&self, request: &Request<'_>) -> Option<Waiting> {
+        let socket = match request.urgency() {
+            Urgency::Now => return None,
+            Urgency::New => &self.new,
+            Urgency::Live => &self.live,
+        };
+        socket.hand_over(request)
+    }
+
+    /// The answer to a request that was handed over.
     ///
     /// # Errors
-    /// [`Unanswered`] if there is no answer.
-    pub async fn ask(&self, request: &Request<'_>) -> Result<Answer, Unanswered> {
-        if request.method != Method::POST {
-            return Err(Unanswered::NotAsked);
-        }
-        let socket = if request.path == CREATE {
-            &self.new
-        } else {
-            &self.live
-        };
-        let answer = socket.ask(request).await;
+    /// [`Unanswered`] if there is none.
+    pub async fn answer(&self, waiting: Waiting) -> Result<Answer, Unanswered> {
+        let answer = waiting.answer().await;
         if matches!(answer, Err(Unanswered::TimedOut)) {
             // They go the same way: a dial that is lost over the other one cannot be repeated.
             self.new.give_up();

@@ -88,27 +88,18 @@ impl Socket {
                     if self.heard.elapsed() > GIVE_UP_AFTER {
                         return Err(SocketLost::Silent(GIVE_UP_AFTER));
                     }
-                    self.send([Message::Ping(Vec::new().into())]).await?;
+                    self.send(Message::Ping(Vec::new().into())).await?;
                 }
             }
         }
     }
 
-    /// Sends messages, in one piece where they fit into one.
+    /// Sends a message.
     ///
     /// # Errors
     /// [`SocketLost`] when it is down for good.
-    pub async fn send(
-        &mut self,
-        messages: impl IntoIterator<Item = Message>,
-    ) -> Result<(), SocketLost> {
-        let sending = async {
-            for message in messages {
-                self.stream.feed(message).await?;
-            }
-            self.stream.flush().await
-        };
-        match timeout(PING_EVERY, sending).await {
+    pub async fn send(&mut self, message: Message) -> Result<(), SocketLost> {
+        match timeout(PING_EVERY, self.stream.send(message)).await {
             Ok(sent) => sent.map_err(failed),
             Err(_) => Err(SocketLost::Silent(PING_EVERY)),
         }

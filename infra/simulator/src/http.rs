@@ -92,7 +92,7 @@ fn message(status: StatusCode, text: &str) -> Response {
 async fn info(State(switch): Ari) -> Json<Value> {
     Json(
         json!({"status": {"startup_time": switch.started_at(), "last_reload_time": switch.started_at()},
-        "system": {"version": "22.0.0-simulator", "entity_id": "02:00:00:00:00:01"}}),
+        "system": {"version": "22.10.0-simulator", "entity_id": "02:00:00:00:00:01"}}),
     )
 }
 

@@ -50,8 +50,7 @@ impl Answers {
     /// The answer to a text; `None` if there is none to be sent.
     pub async fn to(&self, text: &str) -> Option<String> {
         let request: RestRequest = serde_json::from_str(text).ok()?;
-        // The filter is for answers, too.
-        if request.r#type != "RESTRequest" || !self.switch.allows(&self.app, "RESTResponse") {
+        if request.r#type != "RESTRequest" {
             return None;
         }
         let mut answer = json!({"type": "RESTResponse", "transaction_id": request.transaction_id,
@@ -64,7 +63,9 @@ impl Answers {
             ]),
         };
         answer.as_object_mut()?.extend(given);
-        Some(answer.to_string())
+        // The filter is for answers, too.
+        let wanted = self.switch.allows(&self.app, "RESTResponse");
+        wanted.then(|| answer.to_string())
     }
 
     /// What HTTP would have answered; `None` if it would not have been HTTP.

@@ -55,9 +55,9 @@ async fn is_used(pbx: Arc<Pbx>) {
     until_used(&api, &bridge).await;
 
     ari.lose_answers(HTTP_POST, usize::MAX);
-    // As large as a request gets.
+    // What is even larger goes over HTTP.
     let variables: Value = (0..20)
-        .map(|i| (format!("LARGE_{i}"), json!("\"".repeat(256))))
+        .map(|i| (format!("LARGE_{i}"), json!("\"".repeat(60))))
         .collect();
     for (to, body, status) in [
         ("486", json!({"variables": variables}), "busy"),
@@ -105,25 +105,34 @@ async fn slow_create(pbx: Arc<Pbx>) {
         ..Behind::default()
     };
     let patient = [
+        ("ARI_MAX_IN_FLIGHT", "2"),
         ("ARI_TIMEOUT", "60000"),
         ("ARI_RETRIES", "0"),
         ("QUEUE_VISIBILITY_TIMEOUT", "300"),
     ];
     let bridge = world.bridge_behind(behind, &patient).await;
     until_used(&api, &bridge).await;
-    let (begun, new) = (number("200"), number("486"));
+    let begun = number("200");
     let begun_id = place_until(&api, &begun, json!({}), "ringing").await;
     ari.set_for("%3Arequests-new", Mode::Stalled);
-    let new_id = api.place(&new, json!({})).await;
+    // More than there may be requests under way.
+    let new: Vec<_> = (0..3).map(|_| number("486")).collect();
+    let mut new_ids = Vec::new();
+    for to in &new {
+        new_ids.push(api.place(to, json!({})).await);
+    }
     let call = api.wait_until_over(&begun_id).await;
     assert_eq!(call["status"], "completed", "{call}");
-    assert_eq!(pbx.invites_to(&new), 0);
+    assert_eq!(pbx.invites_to(&new[0]), 0);
     // Nor was it held up until a socket was given up.
     let metrics = bridge.vitals().metrics();
     assert!(!metrics.contains("ari_errors_total{"), "{metrics}");
     ari.set(Mode::Open);
-    let call = api.wait_until_over(&new_id).await;
-    assert_eq!(call["status"], "busy", "{call}");
-    assert_eq!((pbx.invites_to(&begun), pbx.invites_to(&new)), (1, 1));
+    for (to, id) in new.iter().zip(&new_ids) {
+        let call = api.wait_until_over(id).await;
+        assert_eq!(call["status"], "busy", "{call}");
+        assert_eq!(pbx.invites_to(to), 1, "{to}");
+    }
+    assert_eq!(pbx.invites_to(&begun), 1);
     assert!(bridge.stop().await);
 }
