@@ -12,7 +12,7 @@ use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::ari::event::{APPLICATION_REPLACED, WANTED_TYPES};
 use crate::ari::request::{Answer, CREATE, Request, Urgency};
@@ -96,7 +96,6 @@ impl AriClient {
         // Fails only if a provider is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder()
-            .timeout(settings.request_timeout)
             .connect_timeout(settings.request_timeout.min(Duration::from_secs(2)))
             .pool_max_idle_per_host(settings.max_in_flight)
             // Asterisk closes idle connections after 15 s (http.conf, session_inactivity 30 s).
@@ -163,8 +162,16 @@ impl AriClient {
                 request: request.name,
             });
         };
+        let begun = Instant::now();
         let answer = match self.over_socket(request).await {
-            Err(Unanswered::NotAsked) => self.over_http(request).await?,
+            Err(Unanswered::NotAsked) => {
+                // It may have waited for its turn at a socket that went down.
+                let left = self
+                    .settings
+                    .request_timeout
+                    .saturating_sub(begun.elapsed());
+                self.over_http(request, left).await?
+            }
             answer => answer.map_err(|source| AriError::NoAnswer {
                 request: request.name,
                 sent: true,
@@ -192,7 +199,7 @@ impl AriClient {
         }
     }
 
-    async fn over_http(&self, request: &Request<'_>) -> Result<Answer, AriError> {
+    async fn over_http(&self, request: &Request<'_>, within: Duration) -> Result<Answer, AriError> {
         self.count(OVER_HTTP);
         let mut builder = self
             .http
@@ -204,7 +211,8 @@ impl AriClient {
                 &self.settings.username,
                 Some(self.settings.password.expose()),
             )
-            .query(request.query);
+            .query(request.query)
+            .timeout(within);
         if let Some(body) = &request.body {
             builder = builder
                 .header(CONTENT_TYPE, "application/json")
