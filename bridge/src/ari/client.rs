@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
 use crate::ari::event::{APPLICATION_REPLACED, WANTED_TYPES};
-use crate::ari::request::{Answer, CREATE, Request, Urgency};
+use crate::ari::request::{Answer, CREATE, Request, SYSTEM_INFO, Urgency};
 use crate::ari::request_socket::Unanswered;
 use crate::ari::request_sockets::RequestSockets;
 use crate::ari::socket::Socket;
@@ -472,14 +472,8 @@ impl Asterisk for AriClient {
     }
 
     async fn ping(&self) -> Result<(), AriError> {
-        let request = "GET /asterisk/info";
-        let answer = self
-            .send(
-                Request::new(request, Method::GET, "asterisk/info")
-                    .with_query(&[("only", "system")]),
-            )
-            .await?;
-        answer.expect_success(request)
+        let answer = self.send(SYSTEM_INFO).await?;
+        answer.expect_success(SYSTEM_INFO.name)
     }
 }
 

@@ -71,6 +71,11 @@ impl<'a> Request<'a> {
     }
 }
 
+/// Whether Asterisk answers, and which release it is.
+pub const SYSTEM_INFO: Request<'static> =
+    Request::new("GET /asterisk/info", Method::GET, "asterisk/info")
+        .with_query(&[("only", "system")]);
+
 /// What is answered.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Answer {

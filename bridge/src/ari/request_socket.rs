@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::ari::SocketLost;
 use crate::ari::event::APPLICATION_REPLACED;
-use crate::ari::request::{Answer, Request};
+use crate::ari::request::{Answer, Request, SYSTEM_INFO};
 use crate::ari::socket::Socket;
 use crate::backoff::Backoff;
 use crate::settings::AriSettings;
@@ -199,9 +199,7 @@ impl RequestSocket {
     /// A socket over which a request has been answered.
     async fn try_connect(&self) -> Result<Socket, SocketLost> {
         let mut socket = Socket::connect(&self.settings, &self.app).await?;
-        let ping = Request::new("GET /asterisk/info", reqwest::Method::GET, "asterisk/info")
-            .with_query(&[("only", "system")]);
-        let (asked, _) = Asked::new(&ping);
+        let (asked, _) = Asked::new(&SYSTEM_INFO);
         let answered = async {
             socket.send(Message::text(asked.text)).await?;
             loop {

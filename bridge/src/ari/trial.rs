@@ -5,7 +5,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::request::Request;
+use super::request::{Request, SYSTEM_INFO};
 use super::{AriClient, AriError, Asterisk, SocketLost};
 
 /// What keeps a bridge from working with an Asterisk.
@@ -57,13 +57,11 @@ impl AriClient {
     /// # Errors
     /// [`Lack::Ari`] if it does not answer, or does not take the credentials.
     pub async fn version(&self) -> Result<String, Lack> {
-        let (request, query) = ("GET /asterisk/info", [("only", "system")]);
-        let request = Request::new(request, Method::GET, "asterisk/info").with_query(&query);
-        let answer = self.send(request).await?;
+        let answer = self.send(SYSTEM_INFO).await?;
         if answer.status == StatusCode::NOT_FOUND {
             return Err(Lack::Module("/ari/asterisk", "res_ari_asterisk.so"));
         }
-        let info: Result<Info, _> = answer.json("GET /asterisk/info");
+        let info: Result<Info, _> = answer.json(SYSTEM_INFO.name);
         Ok(info.map(|info| info.system.version).unwrap_or_default())
     }
 

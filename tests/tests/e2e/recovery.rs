@@ -152,7 +152,8 @@ async fn ended_meanwhile(pbx: Arc<Pbx>) {
     kill(bridge).await;
 }
 
-fn behind_ari(proxy: &Proxy) -> Behind<'_> {
+/// A bridge that reaches ARI alone through a proxy.
+pub fn behind_ari(proxy: &Proxy) -> Behind<'_> {
     Behind {
         ari: Some(proxy),
         ..Behind::default()

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use bridge::Bridge;
 use e2e::proxy::{Mode, Proxy};
-use e2e::world::{Behind, number};
+use e2e::world::number;
 use e2e::{Client, Line, Pbx, World};
 use serde_json::{Value, json};
 
 use crate::Suite;
-use crate::recovery::place_until;
+use crate::recovery::{behind_ari, place_until};
 
 /// What only a request over HTTP begins with.
 const HTTP_POST: &str = "POST /ari/";
@@ -43,15 +43,20 @@ pub async fn until_used(api: &Client, bridge: &Bridge) {
         .expect("a socket for requests");
 }
 
-async fn is_used(pbx: Arc<Pbx>) {
-    let world = World::without_bridge(&pbx).await;
+/// A system whose bridge reaches ARI through a proxy.
+async fn behind_a_proxy(
+    pbx: &Arc<Pbx>,
+    settings: &[(&str, &str)],
+) -> (World, Client, Proxy, Bridge) {
+    let world = World::without_bridge(pbx).await;
     let api = world.api(Line::Trunk).await;
     let ari = Proxy::before(&pbx.ari().0).await;
-    let behind = Behind {
-        ari: Some(&ari),
-        ..Behind::default()
-    };
-    let bridge = world.bridge_behind(behind, &[]).await;
+    let bridge = world.bridge_behind(behind_ari(&ari), settings).await;
+    (world, api, ari, bridge)
+}
+
+async fn is_used(pbx: Arc<Pbx>) {
+    let (_world, api, ari, bridge) = behind_a_proxy(&pbx, &[]).await;
     until_used(&api, &bridge).await;
 
     ari.lose_answers(HTTP_POST, usize::MAX);
@@ -75,15 +80,8 @@ async fn is_used(pbx: Arc<Pbx>) {
 }
 
 async fn is_not_used(pbx: Arc<Pbx>) {
-    let world = World::without_bridge(&pbx).await;
-    let api = world.api(Line::Trunk).await;
-    let ari = Proxy::before(&pbx.ari().0).await;
-    let behind = Behind {
-        ari: Some(&ari),
-        ..Behind::default()
-    };
     let off = [("ARI_REST_OVER_WEBSOCKET", "false")];
-    let bridge = world.bridge_behind(behind, &off).await;
+    let (_world, api, ari, bridge) = behind_a_proxy(&pbx, &off).await;
     for calls in 1..=2 {
         ari.lose_answers(HTTP_POST, 1);
         let to = number("486");
@@ -97,20 +95,13 @@ async fn is_not_used(pbx: Arc<Pbx>) {
 }
 
 async fn slow_create(pbx: Arc<Pbx>) {
-    let world = World::without_bridge(&pbx).await;
-    let api = world.api(Line::Trunk).await;
-    let ari = Proxy::before(&pbx.ari().0).await;
-    let behind = Behind {
-        ari: Some(&ari),
-        ..Behind::default()
-    };
     let patient = [
         ("ARI_MAX_IN_FLIGHT", "2"),
         ("ARI_TIMEOUT", "60000"),
         ("ARI_RETRIES", "0"),
         ("QUEUE_VISIBILITY_TIMEOUT", "300"),
     ];
-    let bridge = world.bridge_behind(behind, &patient).await;
+    let (_world, api, ari, bridge) = behind_a_proxy(&pbx, &patient).await;
     until_used(&api, &bridge).await;
     let begun = number("200");
     let begun_id = place_until(&api, &begun, json!({}), "ringing").await;
