@@ -335,8 +335,13 @@ impl World {
         ))
     }
 
-    /// How many messages are in the queue, delivered ones included.
+    /// How many messages are in the queue of calls, delivered ones included.
     pub async fn queued(&self) -> usize {
+        self.in_queue(&self.embedded.calls_queue_url).await
+    }
+
+    /// How many messages are in a queue, delivered ones included.
+    pub async fn in_queue(&self, url: &str) -> usize {
         use aws_sdk_sqs::types::QueueAttributeName as Name;
 
         let names = [
@@ -347,7 +352,7 @@ impl World {
             .clients
             .sqs
             .get_queue_attributes()
-            .queue_url(&self.embedded.calls_queue_url)
+            .queue_url(url)
             .set_attribute_names(Some(names.to_vec()))
             .send()
             .await

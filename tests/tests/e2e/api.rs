@@ -194,11 +194,12 @@ async fn guarded(pbx: Arc<Pbx>) {
     }
 }
 
+/// A handler that panics, without the text and the backtrace a panic prints: this one is expected.
+async fn panics() -> &'static str {
+    std::panic::resume_unwind(Box::new("an internal detail"))
+}
+
 async fn underneath(_: Arc<Pbx>) {
-    let panics = || async {
-        assert!(std::env::args().count() == 0, "an internal detail");
-        "never"
-    };
     let routes = axum::Router::new().route("/x", axum::routing::get(panics));
     let base = serve(router::finish(routes, &AllowedOrigins::default())).await;
     let request = reqwest::Client::new().get(format!("{base}/x"));

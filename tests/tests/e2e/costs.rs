@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bridge::{Bridge, BridgeSettings};
 use cloud::ports::Calls;
+use domain::CallStatus;
 use e2e::ledger::{Bill, Ledger};
 use e2e::world::{number, read_settings};
 use e2e::{Client, Line, Pbx, World};
@@ -56,38 +57,38 @@ impl Costs {
         }
     }
 
-    async fn start_bridge(&self) -> Bridge {
+    /// A bridge, and its control queue.
+    async fn start_bridge(&self) -> (Bridge, String) {
         let mut environment = self.world.bridge_environment();
         let id = environment["BRIDGE_ID"].parse().unwrap();
         let control = self.world.embedded.create_control_queue(&id).await.unwrap();
-        environment.insert("CONTROL_QUEUE_URL".to_owned(), control);
+        environment.insert("CONTROL_QUEUE_URL".to_owned(), control.clone());
         let settings = read_settings(&environment, BridgeSettings::read);
         let clients = self.ledger.clients.signed_as(settings.bridge_id.as_str());
         let bridge = Bridge::start(settings, &clients).unwrap();
         bridge.wait_until_up().await;
-        bridge
+        (bridge, control)
     }
 
     /// Waits, without a request that is counted, until the call is over and its message gone.
     async fn wait_until_over(&self, id: &str) {
+        let calls = &self.world.embedded.calls_queue_url;
+        self.wait_until(id, calls, CallStatus::is_terminal).await;
+    }
+
+    /// Waits, without a request that is counted, for the call's status and an empty queue.
+    async fn wait_until(&self, id: &str, queue: &str, wanted: fn(CallStatus) -> bool) {
         let id = id.parse().unwrap();
-        let over = async {
-            while !self
-                .direct
-                .get(id)
-                .await
-                .unwrap()
-                .unwrap()
-                .status
-                .is_terminal()
-                || self.world.queued().await > 0
+        let waiting = async {
+            while !wanted(self.direct.get(id).await.unwrap().unwrap().status)
+                || self.world.in_queue(queue).await > 0
             {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_mins(1), over)
+        tokio::time::timeout(Duration::from_mins(1), waiting)
             .await
-            .expect("the call ends");
+            .expect("the call's status and an empty queue");
     }
 
     /// Notes what has been asked for.
@@ -110,7 +111,7 @@ impl Costs {
 
 async fn call_costs(pbx: Arc<Pbx>) {
     let costs = Costs::on(&pbx).await;
-    let bridge = costs.start_bridge().await;
+    let (bridge, control) = costs.start_bridge().await;
     let mut over = Vec::new();
     for (what, digits, body, most) in [
         (
@@ -141,15 +142,20 @@ async fn call_costs(pbx: Arc<Pbx>) {
     }
 
     let id = costs.api.place(&number("000"), json!({})).await;
-    ringing(&costs, &id).await;
+    let calls = &costs.world.embedded.calls_queue_url;
+    let rings = |status| status == CallStatus::Ringing;
+    costs.wait_until(&id, calls, rings).await;
     costs.ledger.forget();
     let path = format!("/api/v2/calls/{id}/hangup");
     let asked = costs.api.request(Method::POST, &path).send().await.unwrap();
     assert_eq!(asked.status(), 202);
-    costs.wait_until_over(&id).await;
+    // What asks for it comes back once, for the bridge to see that it was obeyed.
+    costs
+        .wait_until(&id, &control, CallStatus::is_terminal)
+        .await;
     costs.settle(
         "hung up while it rings, from the request on",
-        at_most(2, 3.0, 1, 1.0, 2),
+        at_most(2, 3.0, 1, 1.0, 4),
         &mut over,
     );
 
@@ -205,18 +211,4 @@ async fn replays_and_lists(costs: &Costs, over: &mut Vec<String>) {
     let page: Value = list.send().await.unwrap().json().await.unwrap();
     assert_eq!(page["calls"].as_array().unwrap().len(), 1);
     costs.settle("a number's calls, one", at_most(0, 0.0, 2, 1.0, 0), over);
-}
-
-async fn ringing(costs: &Costs, id: &str) {
-    let id = id.parse().unwrap();
-    let rings = async {
-        while costs.direct.get(id).await.unwrap().unwrap().status.as_str() != "ringing"
-            || costs.world.queued().await > 0
-        {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_mins(1), rings)
-        .await
-        .expect("it rings");
 }
