@@ -15,6 +15,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::ports::{free_tcp, free_udp};
+use crate::tls::{Authority, Secured};
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -29,6 +30,8 @@ pub struct Asterisk {
     pub username: String,
     /// `ARI_PASSWORD`
     pub password: String,
+    /// The same over TLS; none where it was given.
+    pub secured: Option<Box<Secured>>,
     instance: Option<Instance>,
     callee: Callee,
 }
@@ -68,9 +71,11 @@ impl Asterisk {
         let inside = format!("/instances/{name}");
         let outside = root.join("instances").join(&name);
         let (ari_port, password) = (free_tcp(), Uuid::new_v4().simple().to_string());
+        let (tls_port, authority) = (free_tcp(), Authority::new());
         let values = [
             ("@DIR@", inside.clone()),
             ("@ARI_PORT@", ari_port.to_string()),
+            ("@ARI_TLS_PORT@", tls_port.to_string()),
             ("@ARI_USERNAME@", "e2e".to_owned()),
             ("@ARI_PASSWORD@", password.clone()),
             ("@SIP_PORT@", free_udp().to_string()),
@@ -78,12 +83,21 @@ impl Asterisk {
             ("@SILENT_PORT@", silent_port.to_string()),
         ];
         write_configuration(&outside, &values)
+            .and_then(|()| {
+                let (certificate, key) = authority.certify();
+                fs::write(outside.join("etc/ari.pem"), certificate.pem())?;
+                fs::write(outside.join("etc/ari.key"), key.serialize_pem())
+            })
             .map_err(|error| format!("{}: {error}", outside.display()))?;
         let process = Mutex::new(spawn(&root, &inside)?);
         Ok(Self {
             url: format!("http://127.0.0.1:{ari_port}/ari"),
             username: "e2e".to_owned(),
             password,
+            secured: Some(Box::new(Secured {
+                url: format!("https://localhost:{tls_port}/ari"),
+                authority: authority.certificate,
+            })),
             instance: Some(Instance {
                 root,
                 inside,
@@ -105,6 +119,7 @@ impl Asterisk {
             url,
             username: get("E2E_ARI_USERNAME")?,
             password: get("E2E_ARI_PASSWORD")?,
+            secured: None,
             instance: None,
             callee: Callee::start(port, None)?,
         })

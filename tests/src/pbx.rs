@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use simulator::{Credentials, Simulator};
 
 use crate::asterisk::Asterisk;
+use crate::tls::{Secured, TlsRelay};
 
 /// A PBX with ARI, and with callees that behave by the last three digits of their number.
 pub enum Pbx {
@@ -48,6 +49,18 @@ impl Pbx {
                 asterisk.password.clone(),
             ),
         }
+    }
+
+    /// `ARI_HTTP_URL` over TLS, and whom to trust for it.
+    pub async fn ari_over_tls(&self) -> Secured {
+        if let Self::Asterisk(Asterisk {
+            secured: Some(secured),
+            ..
+        }) = self
+        {
+            return (**secured).clone();
+        }
+        TlsRelay::before(&self.ari().0).await.secured
     }
 
     /// How often the phone at `number` behind the trunk was called, by the callee's own count.

@@ -1,6 +1,6 @@
 //! The system around a PBX: embedded `DynamoDB` and SQS, the API over HTTP, and bridges.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +11,8 @@ use cloud::aws::{Clients, Patience};
 use cloud::ports::{Calls, Queue};
 use cloud::rate_limit::RateLimit;
 use cloud::settings::Reader;
-use cloud::{CallQueue, CallStore, Heartbeats, UserStore};
+use cloud::{CallQueue, CallStore, Heartbeats, UserStore, call_item};
+use domain::{Call, CallRequest, DialplanTarget, Priority, Timestamp, Variables};
 use functions::cursor::Cursors;
 use functions::guard::AllowedOrigins;
 use functions::jwt::{Jwt, Scope};
@@ -364,6 +365,25 @@ impl World {
             .sum()
     }
 
+    /// Records calls that nobody has queued, 25 at a time, as many as a request of `DynamoDB` takes.
+    pub async fn record(&self, calls: &[Call]) {
+        use aws_sdk_dynamodb::types::{PutRequest, WriteRequest};
+
+        for some in calls.chunks(25) {
+            let writes = some.iter().map(|call| {
+                let item = call_item::encode(call, Timestamp::from_millis(i64::MAX));
+                let put = PutRequest::builder().set_item(Some(item)).build();
+                let put = put.expect("an item");
+                WriteRequest::builder().put_request(put).build()
+            });
+            let dynamodb = &self.clients.dynamodb;
+            let batch = dynamodb.batch_write_item();
+            let batch = batch.request_items(CALLS_TABLE, writes.collect());
+            let written = batch.send().await.expect("records are written");
+            assert!(written.unprocessed_items().is_none_or(HashMap::is_empty));
+        }
+    }
+
     /// How many calls are recorded.
     pub async fn recorded(&self) -> usize {
         let output = self
@@ -376,6 +396,30 @@ impl World {
             .expect("a scan");
         output.items().len()
     }
+}
+
+/// A call that was asked for then.
+#[must_use]
+pub fn call_of(number: &str, created_at: Timestamp) -> Call {
+    Call::new(CallRequest {
+        id: Uuid::new_v4().into(),
+        phone_number: number.parse().expect("a number"),
+        endpoint: "Local/1@ivr".parse().expect("an endpoint"),
+        target: DialplanTarget {
+            context: "ivr".parse().expect("a context"),
+            extension: "s".parse().expect("an extension"),
+            priority: Priority::try_from(1).expect("a priority"),
+        },
+        media: None,
+        dial_timeout: Duration::from_secs(30),
+        max_duration: None,
+        variables: Variables::default(),
+        caller_id: None,
+        created_at,
+        dial_before: created_at,
+        request_id: "r".to_owned(),
+        fingerprint: None,
+    })
 }
 
 /// Tokens signed with `key`.

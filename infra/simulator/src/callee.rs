@@ -4,11 +4,13 @@
 //! |---|---|---|
 //! | 200, any other | rings, answers | the same |
 //! | 201 | answers at once, hangs up after 1 s | the same |
+//! | 203 | rings for 3 s, answers | the same |
 //! | 183 | early media, then answers | the same |
 //! | 000 | rings until it is given up | the same |
 //! | 404 | rings, then 404 | does not ring: cause 1 |
 //! | 408, 480, 500, 603 | rings, then that SIP code | rings, then the cause without a code |
 //! | 486 | rings, then 486 | rings, busy tone for 1 s |
+//! | 286 | like 486, but rings for 3 s | the same |
 //! | 503 | rings, then 503 | does not ring, congestion tone for 1 s |
 //!
 //! A trunk named `down` never answers; any other than `trunk` and `down` does not exist. The
@@ -69,6 +71,8 @@ pub enum Outcome {
 
 /// How long a phone rings before something happens.
 const RINGS_FOR: Duration = Duration::from_millis(300);
+/// Long enough for something else to happen before.
+const RINGS_LONG: Duration = Duration::from_secs(3);
 const EARLY_MEDIA_FOR: Duration = Duration::from_millis(500);
 const TONE_FOR: Duration = Duration::from_secs(1);
 const BRIEFLY: Duration = Duration::from_secs(1);
@@ -109,6 +113,11 @@ fn behaviour(number: &str, line: Line) -> Behaviour {
     let digits = number
         .get(number.len().saturating_sub(3)..)
         .unwrap_or_default();
+    let (digits, rings_for) = match digits {
+        "203" => ("200", RINGS_LONG),
+        "286" => ("486", RINGS_LONG),
+        _ => (digits, RINGS_FOR),
+    };
     let rings = |outcome| Behaviour {
         alert: Alert::Ringing,
         outcome,
@@ -116,7 +125,7 @@ fn behaviour(number: &str, line: Line) -> Behaviour {
     let refuses = |cause| {
         let sip_code = (line == Line::Trunk).then(|| digits.parse().ok()).flatten();
         Outcome::Refuses {
-            after: RINGS_FOR,
+            after: rings_for,
             tone: None,
             cause,
             sip_code,
@@ -140,7 +149,7 @@ fn behaviour(number: &str, line: Line) -> Behaviour {
             sip_code: None,
         }),
         ("486", Line::Local) => rings(Outcome::Refuses {
-            after: RINGS_FOR,
+            after: rings_for,
             tone: Some(("BUSY", TONE_FOR)),
             cause: 17,
             sip_code: None,
@@ -158,6 +167,6 @@ fn behaviour(number: &str, line: Line) -> Behaviour {
         ("500", _) => rings(refuses(38)),
         ("503", Line::Trunk) => rings(refuses(34)),
         ("603", _) => rings(refuses(21)),
-        _ => rings(Outcome::Answers(RINGS_FOR)),
+        _ => rings(Outcome::Answers(rings_for)),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use e2e::world::number;
+use e2e::world::{call_of, number};
 use e2e::{Line, Pbx, World};
 use functions::jwt::Scope;
 use serde_json::{Value, json};
@@ -15,8 +15,10 @@ use crate::shipped::{function_environment, start};
 
 /// Live calls in one bridge.
 const LIVE: [usize; 3] = [100, 1_000, 10_000];
-/// Records; `BENCH_RECORDS` adds one more.
-const RECORDS: [usize; 3] = [1_000, 10_000, 100_000];
+/// Records.
+const RECORDS: [usize; 4] = [1_000, 10_000, 100_000, 1_000_000];
+/// Records that are made at once.
+const AT_ONCE: usize = 1_000;
 /// Requests of each kind.
 const REQUESTS: usize = 300;
 
@@ -78,9 +80,6 @@ async fn live_calls() {
 }
 
 async fn records() {
-    let more = std::env::var("BENCH_RECORDS")
-        .ok()
-        .and_then(|text| text.parse().ok());
     println!(
         "\n## Records\n\nMedians of {REQUESTS} requests to the function `status`; the table is SQLite behind a server on this machine.\n"
     );
@@ -94,22 +93,18 @@ async fn records() {
         "p99",
     ]);
     let world = World::without_bridge(&Arc::new(Pbx::simulator().await)).await;
-    let api = world.api(Line::Trunk).await;
     let mut there = 0;
-    let mut some = String::new();
-    for many in RECORDS.into_iter().chain(more) {
-        let mut placing = JoinSet::new();
+    for many in RECORDS {
+        let mut one = None;
         while there < many {
-            while placing.len() >= 32 {
-                if let Some(Ok(id)) = placing.join_next().await {
-                    some = id;
-                }
-            }
-            let api = api.clone();
-            placing.spawn(async move { api.place(&number("200"), json!({})).await });
-            there += 1;
+            let calls: Vec<_> = (0..AT_ONCE)
+                .map(|_| call_of(&number("200"), cloud::clock::now()))
+                .collect();
+            world.record(&calls).await;
+            there += calls.len();
+            one = calls.into_iter().next();
         }
-        placing.join_all().await;
+        let one = one.expect("a record").request;
         let mut runtime = e2e::runtime_api::RuntimeApi::start().await;
         let environment = function_environment("status", &world, &runtime);
         let _program = start("status", &environment);
@@ -119,15 +114,12 @@ async fn records() {
             cloud::clock::now(),
         );
         let headers = json!({"authorization": format!("Bearer {}", token.expect("a token"))});
-        let call = ask(&mut runtime, &headers, &format!("/api/v2/calls/{some}"), "").await;
-        let day = call["created_at"].as_str().unwrap_or_default()[..10].to_owned();
-        let number = call["phone_number"]
-            .as_str()
-            .unwrap_or_default()
-            .replace('+', "%2B");
+        let (id, created_at) = (one.id, one.created_at.to_string());
+        let day = &created_at[..10];
+        let number = one.phone_number.as_str().replace('+', "%2B");
         let mut cells = vec![there.to_string()];
         for (path, query) in [
-            (format!("/api/v2/calls/{some}"), String::new()),
+            (format!("/api/v2/calls/{id}"), String::new()),
             ("/api/v2/calls".to_owned(), format!("day={day}")),
             ("/api/v2/calls".to_owned(), format!("phone_number={number}")),
         ] {

@@ -19,15 +19,20 @@ pub fn add(suite: &mut Suite) {
     suite.add("bridge::without_its_settings_it_exits_64", without_settings);
 }
 
+/// Where a bridge that has just been started can be watched.
+pub async fn monitor_of(bridge: &mut Program) -> String {
+    let log = bridge.wait_for_error("metrics are served").await;
+    let served: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    format!("http://{}", served["address"].as_str().unwrap())
+}
+
 async fn takes_a_call(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
     let environment = world.bridge_environment();
     let password = environment["ARI_PASSWORD"].clone();
     let mut bridge = Program::start("bridge", &[], &environment);
-    let log = bridge.wait_for_error("metrics are served").await;
-    let served: serde_json::Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
-    let monitor = format!("http://{}", served["address"].as_str().unwrap());
+    let monitor = monitor_of(&mut bridge).await;
     assert!(monitor.starts_with("http://127.0.0.1:"), "{monitor}");
     let request = api
         .request(Method::POST, "/api/v2/calls")

@@ -21,7 +21,7 @@ async fn garbage(pbx: Arc<Pbx>) {
     let Pbx::Simulator { simulator, .. } = &*pbx else {
         unreachable!()
     };
-    let id = api.place(&number("200"), json!({})).await;
+    let id = api.place(&number("203"), json!({})).await;
     api.wait_until(&id, |call| call["status"] == "ringing")
         .await;
     let long = format!(r#"{{"type":"Later","x":"{}"}}"#, "x".repeat(100_000));
@@ -59,7 +59,7 @@ async fn user_events(pbx: Arc<Pbx>) {
     let mut world = World::without_bridge(&pbx).await;
     let app = world.add_bridge(&[]).await;
     let api = world.api(Line::Trunk).await;
-    let id = api.place(&number("200"), json!({})).await;
+    let id = api.place(&number("203"), json!({})).await;
     api.wait_until(&id, |call| call["status"] == "ringing")
         .await;
     if let Pbx::Asterisk(asterisk) = &*pbx {

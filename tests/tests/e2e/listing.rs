@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{Call, CallRequest, DialplanTarget, FailureReason, Priority, Timestamp, Variables};
+use domain::{Call, FailureReason};
 use e2e::client::read;
-use e2e::world::{SECRET_KEY, jwt, number};
+use e2e::world::{SECRET_KEY, call_of, jwt, number};
 use e2e::{Client, Line, Pbx, World};
 use functions::jwt::Scope;
 use reqwest::Method;
 use serde_json::Value;
-use uuid::Uuid;
 
 use crate::Suite;
 
@@ -24,28 +23,8 @@ pub fn add(suite: &mut Suite) {
 
 /// Records a call that was asked for this long ago.
 async fn record(world: &World, number: &str, ago: Duration) -> Call {
-    let created_at = cloud::clock::now().minus(ago);
-    let call = Call::new(CallRequest {
-        id: Uuid::new_v4().into(),
-        phone_number: number.parse().unwrap(),
-        endpoint: "Local/1@ivr".parse().unwrap(),
-        target: DialplanTarget {
-            context: "ivr".parse().unwrap(),
-            extension: "s".parse().unwrap(),
-            priority: Priority::try_from(1).unwrap(),
-        },
-        media: None,
-        dial_timeout: Duration::from_secs(30),
-        max_duration: None,
-        variables: Variables::default(),
-        caller_id: None,
-        created_at,
-        dial_before: created_at,
-        request_id: "r".to_owned(),
-        fingerprint: None,
-    });
-    let expires_at = Timestamp::from_millis(i64::MAX);
-    world.calls().create(&call, expires_at).await.unwrap();
+    let call = call_of(number, cloud::clock::now().minus(ago));
+    world.record(std::slice::from_ref(&call)).await;
     call
 }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod api;
+mod ari_over_tls;
 mod bridge_program;
 mod checking;
 mod contract;
@@ -132,6 +133,7 @@ fn main() -> ExitCode {
     recovery::add(&mut suite);
     requests::add(&mut suite);
     rest_over_websocket::add(&mut suite);
+    ari_over_tls::add(&mut suite);
     costs::add(&mut suite);
     media::add(&mut suite);
     listing::add(&mut suite);

@@ -144,7 +144,7 @@ async fn does_not_work(pbx: Arc<Pbx>, part: Part, mode: Mode) {
     if part == Part::Requests {
         until_used(&api, &bridge).await;
     }
-    let numbers: Vec<_> = ["000", "201", "200", "486"].map(number).to_vec();
+    let numbers: Vec<_> = ["000", "201", "203", "486"].map(number).to_vec();
     let rings = place_until(&api, &numbers[0], json!({"timeout": 60_000}), "ringing").await;
     let over = place_until(&api, &numbers[1], json!({}), "answered").await;
     let answers = place_until(&api, &numbers[2], json!({}), "ringing").await;

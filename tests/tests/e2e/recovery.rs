@@ -107,9 +107,9 @@ async fn answered_meanwhile(pbx: Arc<Pbx>) {
     let environment = world.bridge_environment();
     let bridge = Program::start("bridge", &[], &environment);
     // Two, as one goes on in the dialplan and the other is played to.
-    let into_ivr = place_until(&api, &number("200"), json!({}), "ringing").await;
+    let into_ivr = place_until(&api, &number("203"), json!({}), "ringing").await;
     let media = json!({"media": ["digits:42"]});
-    let played_to = api.place(&number("200"), media).await;
+    let played_to = api.place(&number("203"), media).await;
     api.wait_until(&played_to, |call| call["status"] == "ringing")
         .await;
     kill(bridge).await;
@@ -133,7 +133,7 @@ async fn ended_meanwhile(pbx: Arc<Pbx>) {
     let environment = world.bridge_environment();
     let bridge = Program::start("bridge", &[], &environment);
     let answered = place_until(&api, &number("201"), json!({}), "answered").await;
-    let to = number("486");
+    let to = number("286");
     let busy = place_until(&api, &to, json!({}), "ringing").await;
     kill(bridge).await;
     for id in [&answered, &busy] {
@@ -172,7 +172,7 @@ async fn cut_socket(pbx: Arc<Pbx>) {
     let api = world.api(Line::Trunk).await;
     let proxy = Proxy::before(&pbx.ari().0).await;
     let bridge = world.bridge_behind(behind_ari(&proxy), &[]).await;
-    let answers = place_until(&api, &number("200"), json!({}), "ringing").await;
+    let answers = place_until(&api, &number("203"), json!({}), "ringing").await;
     let goes_on = place_until(&api, &number("000"), json!({"timeout": 8_000}), "ringing").await;
     let over = place_until(&api, &number("201"), json!({}), "answered").await;
     proxy.set(Mode::Cut);

@@ -103,7 +103,7 @@ async fn slow_create(pbx: Arc<Pbx>) {
     ];
     let (_world, api, ari, bridge) = behind_a_proxy(&pbx, &patient).await;
     until_used(&api, &bridge).await;
-    let begun = number("200");
+    let begun = number("203");
     let begun_id = place_until(&api, &begun, json!({}), "ringing").await;
     ari.set_for("%3Arequests-new", Mode::Stalled);
     // More than there may be requests under way.

@@ -33,7 +33,7 @@ async fn ask(relay: &TlsRelay, first: TrustStore, then: TrustStore) -> Result<()
         .credentials_provider(Credentials::new("local", "local", None, None, "local"))
         .retry_config(RetryConfig::disabled())
         .http_client(roots::in_turn(first, then))
-        .endpoint_url(&relay.url);
+        .endpoint_url(&relay.secured.url);
     let client = aws_sdk_dynamodb::Client::from_conf(config.build());
     for _ in 0..2 {
         let asked = client.list_tables().send().await;
@@ -46,7 +46,8 @@ async fn in_turn(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let url = world.embedded.dynamodb_url();
     let other = TlsRelay::before(url).await;
-    let trusts = |relay: &TlsRelay| TrustStore::empty().with_pem_certificate(&*relay.authority);
+    let trusts =
+        |relay: &TlsRelay| TrustStore::empty().with_pem_certificate(&*relay.secured.authority);
     let known = TlsRelay::before(url).await;
     let asked = ask(&known, trusts(&known), trusts(&other)).await;
     assert_eq!((asked, known.refused()), (Ok(()), 0));
@@ -75,9 +76,9 @@ async fn the_systems(pbx: Arc<Pbx>) {
     let other = TlsRelay::before(world.embedded.dynamodb_url()).await;
     let file = folder.path().join("authority.pem");
     for (trusted, expected) in [(&relay, 200), (&other, 503)] {
-        fs::write(&file, &trusted.authority).unwrap();
+        fs::write(&file, &trusted.secured.authority).unwrap();
         let settings = source(&[
-            ("AWS_ENDPOINT_URL_DYNAMODB", &relay.url),
+            ("AWS_ENDPOINT_URL_DYNAMODB", &relay.secured.url),
             ("SSL_CERT_FILE", file.to_str().unwrap()),
             ("SSL_CERT_DIR", "/nonexistent"),
         ]);
