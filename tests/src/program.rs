@@ -171,6 +171,11 @@ impl Program {
         assert!(status.success());
     }
 
+    /// Kills it, and waits until it is gone with its ports.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("a running program");
+    }
+
     /// Waits for its end.
     pub async fn wait(self) -> Ended {
         let output = timeout(PATIENCE, self.child.wait_with_output());

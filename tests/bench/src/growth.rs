@@ -136,6 +136,7 @@ async fn records() {
             cells.extend([ms(samples.median()), ms(samples.percentile(99))]);
         }
         table.row(&cells);
+        eprintln!("{there} records");
     }
     table.print();
 }

@@ -51,9 +51,8 @@ impl Measured {
 
     /// Kills it and starts it again.
     pub async fn restart(&mut self) {
-        self.program.signal("KILL").await;
-        let killed = std::mem::replace(&mut self.program, start("bridge", &self.environment));
-        killed.wait().await;
+        self.program.kill().await;
+        self.program = start("bridge", &self.environment);
     }
 
     /// Its metrics; empty while it is not there.
