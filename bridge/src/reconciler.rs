@@ -8,7 +8,6 @@ use std::time::Duration;
 use cloud::{error, tables};
 use domain::rules::{Rule, kept};
 use domain::{CallId, CallStatus, Timestamp};
-use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -26,8 +25,6 @@ const EVERY: Duration = Duration::from_secs(20);
 const AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// Most calls of one look.
 const MOST: usize = 10_000;
-/// How many of them are read at once.
-const AT_ONCE: usize = 16;
 
 /// What reconciliation works with.
 pub struct Reconciler {
@@ -88,7 +85,7 @@ impl Reconciler {
             self.shared.outside.calls.held(&holder, end_of_time, MOST),
             self.shared.outside.ari.our_channels(),
         );
-        let found_all = held.is_ok() && channels.is_ok();
+        let mut found_all = held.is_ok() && channels.is_ok();
         let mut ids = BTreeSet::new();
         match held {
             Ok(_) if !kept(Rule::HeldReconciled) => {}
@@ -104,11 +101,12 @@ impl Reconciler {
                 tracing::warn!(error = %error::chain(&error), "this bridge's channels were not listed");
             }
         }
-        let known = |id| self.shared.registry.contains(id) || self.shared.unsettled.contains(id);
-        ids.retain(|id| !known(*id));
-        let taken_on = stream::iter(ids).map(|id| self.take_on(id));
-        let all_told = taken_on.buffer_unordered(AT_ONCE);
-        all_told.fold(found_all, async |all, told| all & told).await
+        for id in ids {
+            if !self.shared.registry.contains(id) && !self.shared.unsettled.contains(id) {
+                found_all &= self.take_on(id).await;
+            }
+        }
+        found_all
     }
 
     /// Follows a call of ours that nobody follows; hangs a channel up that has no call of ours. Whether it could be
