@@ -42,14 +42,17 @@ fn trusting(world: &World, ari: &Secured, authority: &str) -> (BTreeMap<String, 
     (environment, folder)
 }
 
-/// How many requests went this way.
-async fn requests(monitor: &str, over: &str) -> f64 {
+async fn metrics(monitor: &str) -> String {
     let metrics = reqwest::get(format!("{monitor}/metrics")).await.unwrap();
-    let text = metrics.text().await.unwrap();
+    metrics.text().await.unwrap()
+}
+
+/// How many requests went this way.
+fn requests(metrics: &str, over: &str) -> f64 {
     let of_this_way = |line: &&str| {
         line.starts_with("ari_requests_total{") && line.contains(&format!("over=\"{over}\""))
     };
-    let line = text.lines().find(of_this_way);
+    let line = metrics.lines().find(of_this_way);
     line.map_or(0.0, |line| {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     })
@@ -78,22 +81,21 @@ async fn calls(pbx: Arc<Pbx>) {
     let monitor = monitor_of(&mut bridge).await;
     // The first find no sockets, and have them connected.
     let used = async {
-        while requests(&monitor, "websocket").await < 2.0 {
+        while requests(&metrics(&monitor).await, "websocket") < 2.0 {
             place(&pbx, &api, &[("486", "busy")]).await;
         }
     };
     let within = Duration::from_secs(30);
     timeout(within, used).await.expect("sockets for requests");
-    let before = requests(&monitor, "http").await;
+    let before = requests(&metrics(&monitor).await, "http");
     place(&pbx, &api, &MIX).await;
     for _ in 0..TENS {
         place(&pbx, &api, &[("486", "busy"); 10]).await;
     }
-    let metrics = reqwest::get(format!("{monitor}/metrics")).await.unwrap();
-    let text = metrics.text().await.unwrap();
+    let text = metrics(&monitor).await;
     assert!(!text.contains("ari_errors_total{"), "{text}");
     // Looks and hangups go over HTTP, what makes a call does not.
-    let over_http = requests(&monitor, "http").await - before;
+    let over_http = requests(&text, "http") - before;
     assert!(over_http <= 5.0, "{over_http}: {text}");
     bridge.signal("TERM").await;
     assert_eq!(bridge.wait().await.code, Some(0));

@@ -45,9 +45,8 @@ const RIGHT_WITHIN: Duration = Duration::from_secs(30);
 /// How much memory, in KiB, a bridge may need for what fifty calls have to say while nothing can be written.
 const MEMORY_OF_FIFTY: u64 = 32 * 1024;
 
-async fn kill(bridge: Program) {
-    bridge.signal("KILL").await;
-    bridge.wait().await;
+async fn kill(mut bridge: Program) {
+    bridge.kill().await;
 }
 
 /// Waits until the channel is in this state; `None` means that it is gone.
