@@ -6,12 +6,11 @@ use cloud::ports::{Calls, Control};
 use domain::{Call, CallId, CallStatus, ControlMessage, Timestamp};
 
 /// What a call is ended with.
-#[derive(Clone, Copy)]
-pub struct Ending<'a> {
+pub struct Ending<'a, C, B> {
     /// The table of calls.
-    pub calls: &'a dyn Calls,
+    pub calls: &'a C,
     /// The queues to the bridges.
-    pub bridges: &'a dyn Control,
+    pub bridges: &'a B,
     /// The time.
     pub now: &'a (dyn Fn() -> Timestamp + Sync),
 }
@@ -36,7 +35,7 @@ pub enum NotEnded {
     Store(StoreError),
 }
 
-impl Ending<'_> {
+impl<C: Calls, B: Control> Ending<'_, C, B> {
     /// Ends the call. Asked twice, it does no harm.
     ///
     /// # Errors

@@ -11,10 +11,12 @@ use cloud::rate_limit::RateLimiter;
 use cloud::settings::{EXIT_USAGE, Environment, Reader};
 use cloud::telemetry::{self, LogSettings};
 use cloud::{CallQueue, CallStore, ControlQueues, Heartbeats, UserStore, clock};
-use lambda_http::Error;
+use lambda_http::{Error, Request};
 use lambda_runtime::LambdaEvent;
+use tower::ServiceExt;
 use uuid::Uuid;
 
+use crate::answer::Answer;
 use crate::control::ControlState;
 use crate::cursor::Cursors;
 use crate::embedded_metrics;
@@ -311,6 +313,7 @@ async fn serve(function: &'static str, own: Router, http: &Http) -> Result<ExitC
         let measure = middleware::from_fn_with_state(function, embedded_metrics::measure);
         router = router.layer(measure);
     }
-    lambda_http::run(router).await?;
+    let service = ServiceExt::<Request>::map_response(router, Answer);
+    lambda_http::run(service).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@
 //! machine they are merged into one. Functions are split by what they may touch.
 
 pub mod access;
+pub mod answer;
 pub mod call_view;
 pub mod client_address;
 pub mod control;

@@ -10,12 +10,11 @@ use domain::rules::{Rule, kept};
 use domain::{Call, CallRequest, CallStatus, FailureReason, QueueMessage, Timestamp};
 
 /// What a call is placed with.
-#[derive(Clone, Copy)]
-pub struct Placing<'a> {
+pub struct Placing<'a, C, Q> {
     /// The table of calls.
-    pub calls: &'a dyn Calls,
+    pub calls: &'a C,
     /// The queue to the bridges.
-    pub queue: &'a dyn Queue,
+    pub queue: &'a Q,
     /// The time.
     pub now: &'a (dyn Fn() -> Timestamp + Sync),
 }
@@ -44,7 +43,7 @@ pub enum NotPlaced {
     Unknown,
 }
 
-impl Placing<'_> {
+impl<C: Calls, Q: Queue> Placing<'_, C, Q> {
     /// Records the call, to be forgotten after `expires_at`, and queues it. A request whose call has a
     /// fingerprint may be repeated.
     ///
