@@ -204,6 +204,21 @@ async fn system() -> Result<ExitCode, Error> {
     serve("system", router::system(state), &http).await
 }
 
+/// Runs the docs function, which touches nothing.
+///
+/// # Errors
+/// If the Lambda runtime cannot be reached.
+pub fn run_docs() -> Result<ExitCode, Error> {
+    block_on(docs())
+}
+
+async fn docs() -> Result<ExitCode, Error> {
+    let Some((pages, http)) = configure(|reader| Some(Pages::read(reader))) else {
+        return Ok(ExitCode::from(EXIT_USAGE));
+    };
+    serve("docs", router::docs(pages), &http).await
+}
+
 /// Runs the sweeper, which takes no input.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ use crate::originate::{self, OriginateState};
 use crate::payload::MAX_BODY;
 use crate::problem::Problem;
 use crate::request_id;
+use crate::settings::Pages;
 use crate::status::{self, StatusState};
 use crate::system::{self, SystemState};
 use crate::token::{self, TokenState};
@@ -71,15 +72,20 @@ pub fn system(state: SystemState) -> Router {
     if state.pages.metrics {
         routes = routes.route("/metrics", get(system::read_metrics));
     }
-    if state.pages.docs {
-        routes = routes
-            .route("/openapi.json", get(openapi::read_document))
-            .route("/docs", get(docs::read_docs))
-            .route("/docs/{file}", get(docs::read_docs_file))
-            .route("/redoc", get(docs::read_redoc))
-            .route("/redoc/{file}", get(docs::read_redoc_file));
-    }
     routes.with_state(state)
+}
+
+/// The routes of the docs function, outside the prefixes; none if it is switched off.
+pub fn docs(pages: Pages) -> Router {
+    if !pages.docs {
+        return Router::new();
+    }
+    Router::new()
+        .route("/openapi.json", get(openapi::read_document))
+        .route("/docs", get(docs::read_docs))
+        .route("/docs/{file}", get(docs::read_docs_file))
+        .route("/redoc", get(docs::read_redoc))
+        .route("/redoc/{file}", get(docs::read_redoc_file))
 }
 
 fn prefixed(routes: &Router) -> Router {

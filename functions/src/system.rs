@@ -1,4 +1,4 @@
-//! `GET /`, `/health`, `/metrics` and the documentation: what is not about a call.
+//! `GET /`, `/health` and `/metrics`: what is not about a call.
 
 use axum::Json;
 use axum::extract::State;

@@ -1,5 +1,6 @@
 //! The Lambda Runtime API, as far as a `bootstrap` needs it: one event, one answer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -11,6 +12,8 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, mpsc};
+
+use crate::world::source;
 
 /// A Runtime API for one function.
 pub struct RuntimeApi {
@@ -52,6 +55,19 @@ impl RuntimeApi {
             answers,
             asked,
         }
+    }
+
+    /// What a function that gets its work here finds in its environment, settings not included.
+    #[must_use]
+    pub fn environment(&self, name: &str) -> BTreeMap<String, String> {
+        source(&[
+            ("AWS_LAMBDA_RUNTIME_API", &self.address),
+            ("AWS_LAMBDA_FUNCTION_NAME", name),
+            ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
+            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", "g"),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", "s"),
+        ])
     }
 
     /// Waits until the function asks for work.

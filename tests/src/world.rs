@@ -163,13 +163,8 @@ impl World {
     #[must_use]
     pub fn function_environment(&self, name: &str, api: &RuntimeApi) -> BTreeMap<String, String> {
         let embedded = &self.embedded;
-        source(&[
-            ("AWS_LAMBDA_RUNTIME_API", &api.address),
-            ("AWS_LAMBDA_FUNCTION_NAME", name),
-            ("AWS_LAMBDA_FUNCTION_VERSION", "1"),
-            ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128"),
-            ("AWS_LAMBDA_LOG_GROUP_NAME", "g"),
-            ("AWS_LAMBDA_LOG_STREAM_NAME", "s"),
+        let mut environment = api.environment(name);
+        environment.extend(source(&[
             ("AWS_REGION", "us-east-1"),
             ("AWS_ACCESS_KEY_ID", name),
             ("AWS_SECRET_ACCESS_KEY", "local"),
@@ -184,7 +179,8 @@ impl World {
                 "CONTROL_QUEUE_URL_PREFIX",
                 &embedded.control_queue_url_prefix,
             ),
-        ])
+        ]));
+        environment
     }
 
     /// The environment of a bridge with proxies between.

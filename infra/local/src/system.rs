@@ -324,6 +324,7 @@ impl Api {
             .merge(router::originate(of_originate))
             .merge(router::control(of_control))
             .merge(router::system(of_system))
+            .merge(router::docs(self.pages))
             .merge(router::status(of_status))
     }
 }

@@ -28,7 +28,7 @@ const TOKENS: usize = 101;
 
 const PASSWORD: &str = "correct horse";
 /// The functions that answer requests.
-pub const FUNCTIONS: [&str; 5] = ["token", "originate", "status", "control", "system"];
+pub const FUNCTIONS: [&str; 6] = ["token", "originate", "status", "control", "system", "docs"];
 
 /// A request that a function is measured with.
 pub struct Asked {
@@ -83,6 +83,7 @@ impl Scene {
             ("originate", with("POST", "/api/v2/calls", call)),
             ("control", with("POST", nobody, "")),
             ("system", with("GET", "/", "")),
+            ("docs", with("GET", "/docs", "")),
             ("token", token),
         ]);
         let mut scene = Self { world, asked };

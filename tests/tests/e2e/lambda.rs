@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use cloud::password;
 use e2e::program::Program;
 use e2e::runtime_api::RuntimeApi;
@@ -23,6 +25,10 @@ pub fn add(suite: &mut Suite) {
     suite.add(
         "lambda::a_function_without_its_settings_says_so",
         without_settings,
+    );
+    suite.add(
+        "lambda::the_documentation_needs_no_setting_and_no_service",
+        documentation,
     );
     suite.add(
         "lambda::a_context_that_is_not_allowed_is_refused",
@@ -112,6 +118,30 @@ async fn functions_in_turn(pbx: Arc<Pbx>) {
         .invoke("POST", "/api/v2/token", headers, request)
         .await;
     assert_eq!(answer["statusCode"], 404, "{answer}");
+}
+
+async fn documentation(_: Arc<Pbx>) {
+    let mut api = RuntimeApi::start().await;
+    let _program = Program::start("docs", &[], &api.environment("docs"));
+    let headers = json!({"accept-encoding": "gzip"});
+    let page = api.invoke("GET", "/docs", headers.clone(), "").await;
+    assert_eq!(page["statusCode"], 200, "{page}");
+    assert_eq!(page["isBase64Encoded"], false);
+    assert!(page["body"].as_str().unwrap().contains("/docs/start.js"));
+    let style = api.invoke("GET", "/docs/swagger-ui.css", headers, "").await;
+    assert_eq!(style["statusCode"], 200, "{style}");
+    assert_eq!(style["headers"]["content-encoding"], "gzip");
+    assert_eq!(style["isBase64Encoded"], true);
+    let sent = STANDARD.decode(style["body"].as_str().unwrap()).unwrap();
+    let file = include_bytes!("../../../functions/assets/swagger-ui.css.gz");
+    assert!(sent == file, "{} bytes", sent.len());
+
+    let mut api = RuntimeApi::start().await;
+    let mut environment = api.environment("docs");
+    environment.extend(source(&[("DOCS_ENABLED", "false")]));
+    let _program = Program::start("docs", &[], &environment);
+    let page = api.invoke("GET", "/docs", json!({}), "").await;
+    assert_eq!(page["statusCode"], 404, "{page}");
 }
 
 async fn other_context(pbx: Arc<Pbx>) {

@@ -70,7 +70,7 @@ async fn none_in_any_output(pbx: Arc<Pbx>) {
         assert!(!bearer.is_empty());
         let tampered = format!("{}x", &bearer[..bearer.len() - 2]);
         secrets.push(tampered.clone());
-        for name in ["originate", "status", "control", "system"] {
+        for name in ["originate", "status", "control", "system", "docs"] {
             let (program, mut function) = start_with(name, &world, environment).await;
             programs.push(program);
             for token in [&bearer, &tampered] {
