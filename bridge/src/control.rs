@@ -5,103 +5,92 @@ use std::time::Duration;
 
 use cloud::error;
 use cloud::ports::Queue;
-use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT};
+use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT, Receipt};
 use domain::rules::{Rule, kept};
 use domain::{CallId, ControlMessage};
+use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::ari::Asterisk;
+use crate::adoption::{Adopter, Found};
 use crate::backoff::Backoff;
 use crate::flag::Flag;
-use crate::hangup::hang_up_surely;
-use crate::metrics::Metrics;
-use crate::registry::Registry;
 
 /// How long a message stays away that could not be obeyed yet.
 const INVISIBLE_FOR: Duration = Duration::from_secs(2);
 
-/// Obeys the messages of the queue until `stop`, once the calls of an earlier life have been found: until then it
-/// cannot be told which calls are followed.
-pub async fn run(
-    queue: Arc<dyn Queue>,
-    settled_in: Arc<Flag>,
-    ari: Arc<dyn Asterisk>,
-    errands: TaskTracker,
-    registry: Arc<Registry>,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) {
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => return,
-        () = settled_in.wait_for(true) => {}
-    }
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-    loop {
-        let received = tokio::select! {
+/// What obeys the messages.
+pub struct Control {
+    /// The queue.
+    pub queue: Arc<dyn Queue>,
+    /// What takes calls on that nobody follows.
+    pub adopter: Adopter,
+    /// Whether events arrive.
+    pub up: Arc<Flag>,
+}
+
+impl Control {
+    /// Obeys the messages until `stop`, from when events arrive for the first time.
+    pub async fn run(self, stop: CancellationToken) {
+        tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            received = queue.receive(MAX_BATCH, MAX_WAIT, INVISIBLE_FOR) => received,
-        };
-        match received {
-            Ok(deliveries) => {
-                backoff.reset();
-                let done: Vec<_> = deliveries
-                    .into_iter()
-                    .filter(|delivery| match obey(&registry, &metrics, delivery) {
-                        Obeyed::NotYet => false,
-                        Obeyed::NotFollowed(id) => {
-                            let registry = Arc::clone(&registry);
-                            errands.spawn(hang_up_surely(Arc::clone(&ari), registry, id));
-                            true
-                        }
-                    })
-                    .map(|delivery| delivery.receipt)
-                    .collect();
-                if !done.is_empty()
-                    && let Err(error) = queue.delete(&done).await
-                {
-                    tracing::warn!(error = %error::chain(&error), "control messages could not be deleted");
+            () = self.up.wait_for(true) => {}
+        }
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        loop {
+            let received = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                received = self.queue.receive(MAX_BATCH, MAX_WAIT, INVISIBLE_FOR) => received,
+            };
+            match received {
+                Ok(deliveries) => {
+                    backoff.reset();
+                    let done = join_all(deliveries.iter().map(|delivery| self.obey(delivery)));
+                    let done: Vec<_> = done.await.into_iter().flatten().collect();
+                    if !done.is_empty()
+                        && let Err(error) = self.queue.delete(&done).await
+                    {
+                        tracing::warn!(error = %error::chain(&error), "control messages could not be deleted");
+                    }
                 }
-            }
-            Err(error) => {
-                tracing::warn!(error = %error::chain(&error), "no control messages could be received");
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => return,
-                    () = tokio::time::sleep(backoff.next_delay()) => {}
+                Err(error) => {
+                    tracing::warn!(error = %error::chain(&error), "no control messages could be received");
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(backoff.next_delay()) => {}
+                    }
                 }
             }
         }
     }
-}
 
-/// What became of a message.
-enum Obeyed {
-    /// It has to come back.
-    NotYet,
-    /// This bridge does not follow the call (any more): its channel, if there is one, is to end all the same.
-    NotFollowed(CallId),
-}
-
-/// Does what a message says. A hangup comes back until its call is no longer followed: only then nothing that happens
-/// to this bridge can make it forgotten.
-fn obey(registry: &Registry, metrics: &Metrics, delivery: &Delivery) -> Obeyed {
-    match ControlMessage::decode(&delivery.body) {
-        Ok(ControlMessage::HangUp(id)) if registry.contains(id) => {
-            registry.hang_up(id);
-            if kept(Rule::ClientObeyed) {
-                Obeyed::NotYet
-            } else {
-                Obeyed::NotFollowed(id)
+    /// Does what a message says. Returns its receipt if it is done with.
+    async fn obey(&self, delivery: &Delivery) -> Option<Receipt> {
+        let done = match ControlMessage::decode(&delivery.body) {
+            Ok(ControlMessage::HangUp(id)) => self.hang_up(id).await,
+            Err(error) => {
+                self.adopter.shared.metrics.bad_message();
+                tracing::error!(error = %error::chain(&error), "a control message cannot be read");
+                false
             }
-        }
-        Ok(ControlMessage::HangUp(id)) => Obeyed::NotFollowed(id),
-        Err(error) => {
-            metrics.bad_message();
-            tracing::error!(error = %error::chain(&error), "a control message cannot be read");
-            Obeyed::NotYet
-        }
+        };
+        done.then(|| delivery.receipt.clone())
+    }
+
+    /// Whether the message is done with. It comes back until its call is no longer followed: only then nothing that
+    /// happens to this bridge can make it forgotten. A call of an earlier life may not be followed yet: it is from then on.
+    async fn hang_up(&self, id: CallId) -> bool {
+        let registry = &self.adopter.shared.registry;
+        let is_over = if registry.contains(id) {
+            false
+        } else if self.up.is_up() {
+            self.adopter.take_on(id).await == Found::NotOurs
+        } else {
+            false
+        };
+        registry.hang_up(id);
+        is_over || !kept(Rule::ClientObeyed)
     }
 }

@@ -9,19 +9,17 @@ use domain::origination::ChannelOwner;
 
 use crate::ari::Asterisk;
 use crate::backoff::Backoff;
-use crate::registry::Registry;
+use crate::registry::{Registration, Registry};
 
 /// How often it is tried.
 const HANGUP_TRIES: u32 = 5;
 
-/// Hangs a channel up that nobody follows, with a few tries, unless a task has come to take care of its
-/// call: then the channel may be a newer one.
-pub async fn hang_up_surely(ari: Arc<dyn Asterisk>, registry: Arc<Registry>, id: CallId) {
+/// Hangs a channel up that nobody follows, with a few tries. Meanwhile nobody begins with its call: the channel of a new attempt
+/// would have the same id.
+pub async fn hang_up_surely(ari: Arc<dyn Asterisk>, registration: Registration) {
+    let id = registration.id();
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
     for _ in 0..HANGUP_TRIES {
-        if registry.contains(id) {
-            return;
-        }
         match ari.hang_up(id).await {
             Ok(_) => return,
             Err(error) => {
@@ -32,15 +30,25 @@ pub async fn hang_up_surely(ari: Arc<dyn Asterisk>, registry: Arc<Registry>, id:
     }
 }
 
+/// The same, unless a task has come to take care of the call: then the channel may be a newer one.
+pub async fn hang_up_unless_busy(ari: Arc<dyn Asterisk>, registry: Arc<Registry>, id: CallId) {
+    if let Ok(registration) = registry.register(id) {
+        hang_up_surely(ari, registration).await;
+    }
+}
+
 /// Hangs a channel up that has started in our application with nobody to dial it. The news may be old, and its call's channel
 /// another bridge's by now: all attempts of a call have the same id.
 pub async fn hang_up_orphan(ari: Arc<dyn Asterisk>, registry: Arc<Registry>, id: CallId) {
+    let Ok(registration) = registry.register(id) else {
+        return;
+    };
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
     for _ in 0..HANGUP_TRIES {
         match ari.channel_owner(id).await {
             Ok(ChannelOwner::ThisBridge) => {
                 tracing::warn!(call_id = %id, "a channel started with nobody to dial it: it is hung up");
-                return hang_up_surely(ari, registry, id).await;
+                return hang_up_surely(ari, registration).await;
             }
             Ok(ChannelOwner::AnotherBridge | ChannelOwner::Nobody) => return,
             Err(error) => {

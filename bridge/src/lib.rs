@@ -4,6 +4,7 @@
 //! [`run::Bridge`] is the whole of it, for production, the local run and the tests alike. What a
 //! call does next is decided in `domain`; everything here is the shell around it.
 
+pub mod adoption;
 pub mod ari;
 pub mod backoff;
 pub mod breaker;

@@ -131,6 +131,12 @@ impl Registry {
 }
 
 impl Registration {
+    /// The call.
+    #[must_use]
+    pub fn id(&self) -> CallId {
+        self.id
+    }
+
     /// Notes that the call is ours.
     pub fn mark_claimed(&self) {
         self.claimed.store(true, Ordering::Release);

@@ -14,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
+use crate::adoption::Adopter;
 use crate::ari::listener::Listener;
 use crate::ari::{AriError, Asterisk};
 use crate::backoff::MAX_RETURN_AFTER;
 use crate::breaker::Breaker;
-use crate::control;
+use crate::control::Control;
 use crate::deleter;
 use crate::flag::Flag;
 use crate::hangup::hang_up_orphan;
@@ -103,7 +104,6 @@ impl Bridge {
         let errands = TaskTracker::new();
         let registry = Arc::new(Registry::default());
         let up = Arc::new(Flag::default());
-        let settled_in = Arc::new(Flag::default());
         let known = Arc::new(Flag::default());
         let (orphans_tx, orphans) = mpsc::channel(ORPHANS);
         let (done, done_rx) = mpsc::channel(deleter::BACKLOG);
@@ -135,18 +135,6 @@ impl Bridge {
             known: Arc::clone(&known),
         };
         errands.spawn(heart.run(closing.clone()));
-        if let Some(queue) = &outside.control {
-            let obeying = control::run(
-                Arc::clone(queue),
-                Arc::clone(&settled_in),
-                Arc::clone(&outside.ari),
-                errands.clone(),
-                Arc::clone(&registry),
-                Arc::clone(&metrics),
-                stopping.clone(),
-            );
-            errands.spawn(obeying);
-        }
         let shutdown_timeout = settings.shutdown_timeout;
         // A message that was given back, or could not be, and a poll that may be under way.
         let back_within = settings.visibility_timeout.max(MAX_RETURN_AFTER) + MAX_WAIT;
@@ -167,12 +155,23 @@ impl Bridge {
             unfollowed: Notify::new(),
             stopping: stopping.clone(),
         });
-        let reconciler = Reconciler {
+        let adopter = Adopter {
             shared: Arc::clone(&shared),
             slots: Arc::clone(&slots),
-            up: Arc::clone(&up),
-            settled_in,
             tasks: tasks.clone(),
+        };
+        if let Some(queue) = &shared.outside.control {
+            let control = Control {
+                queue: Arc::clone(queue),
+                adopter: adopter.clone(),
+                up: Arc::clone(&up),
+            };
+            tasks.spawn(control.run(stopping.clone()));
+        }
+        let reconciler = Reconciler {
+            shared: Arc::clone(&shared),
+            adopter,
+            up: Arc::clone(&up),
         };
         tasks.spawn(reconciler.run(stopping.clone()));
         let poller = Poller {

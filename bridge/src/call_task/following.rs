@@ -17,7 +17,7 @@ use super::{CallTask, Later};
 use crate::ari::ChannelReply;
 use crate::backoff::Backoff;
 use crate::crash;
-use crate::hangup::hang_up_surely;
+use crate::hangup::hang_up_unless_busy;
 use crate::settings::DEADLINE_GRACE;
 
 /// Most time between two tries to write a call back.
@@ -423,7 +423,7 @@ impl CallTask {
         );
         let errand = async move {
             if ari.hang_up(id).await.is_err() {
-                hang_up_surely(ari, registry, id).await;
+                hang_up_unless_busy(ari, registry, id).await;
             }
         };
         self.shared.errands.spawn(errand.in_current_span());
@@ -437,7 +437,7 @@ impl CallTask {
         );
         let errand = async move {
             tokio::time::sleep(HANGUP_AGAIN_AFTER).await;
-            hang_up_surely(ari, registry, id).await;
+            hang_up_unless_busy(ari, registry, id).await;
         };
         self.shared.errands.spawn(errand.in_current_span());
     }

@@ -1,0 +1,78 @@
+//! Takes calls on that this bridge owns and nobody follows, and hangs channels up that have no call of ours.
+
+use std::sync::Arc;
+
+use cloud::error;
+use domain::{CallId, CallStatus};
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::call_task::CallTask;
+use crate::hangup::hang_up_surely;
+use crate::shared::Shared;
+
+/// What calls are taken on with.
+#[derive(Clone)]
+pub struct Adopter {
+    /// What the calls share.
+    pub shared: Arc<Shared>,
+    /// Calls that are followed take a place each, if there is one.
+    pub slots: Arc<Semaphore>,
+    /// The calls' tasks.
+    pub tasks: TaskTracker,
+}
+
+/// How it stands about a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is followed from now on.
+    Adopted,
+    /// It is being worked on, or its message will come back and decide.
+    Known,
+    /// It is no live call of this bridge. Its channel, if there is one, is hung up.
+    NotOurs,
+    /// It could not be read.
+    Unread,
+}
+
+impl Adopter {
+    /// Follows a call of ours that nobody follows; hangs a channel up that has no call of ours.
+    pub async fn take_on(&self, id: CallId) -> Found {
+        if self.shared.unsettled.contains(id) {
+            return Found::Known;
+        }
+        // Nobody else begins with it meanwhile.
+        let Ok(registration) = self.shared.registry.register(id) else {
+            return Found::Known;
+        };
+        let call = match self.shared.outside.calls.get(id).await {
+            Ok(call) => call,
+            Err(error) => {
+                tracing::warn!(call_id = %id, error = %error::chain(&error), "the call was not read");
+                return Found::Unread;
+            }
+        };
+        let live = call.filter(|call| {
+            call.status != CallStatus::Pending && !call.status.is_terminal() && call.owner.is_some()
+        });
+        if let Some(owner) = live.as_ref().and_then(|call| call.owner.as_ref())
+            && *owner != self.shared.settings.bridge_id
+        {
+            tracing::error!(call_id = %id, %owner, "another bridge's call is in this application: each needs an ARI_APP of its own");
+            return Found::NotOurs;
+        }
+        let Some(call) = live else {
+            let ari = Arc::clone(&self.shared.outside.ari);
+            self.shared.errands.spawn(hang_up_surely(ari, registration));
+            return Found::NotOurs;
+        };
+        let span =
+            tracing::info_span!("call", call_id = %id, request_id = %call.request.request_id);
+        let permit = Arc::clone(&self.slots).try_acquire_owned().ok();
+        let task =
+            span.in_scope(|| CallTask::adopt(Arc::clone(&self.shared), call, registration, permit));
+        self.tasks.spawn(task.run().instrument(span));
+        Found::Adopted
+    }
+}
