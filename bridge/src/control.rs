@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::adoption::{Adopter, Found};
 use crate::backoff::Backoff;
 use crate::flag::Flag;
+use crate::hangup::hang_up_unless_busy;
 
 /// How long a message stays away that could not be obeyed yet.
 const INVISIBLE_FOR: Duration = Duration::from_secs(2);
@@ -82,15 +83,19 @@ impl Control {
     /// Whether the message is done with. It comes back until its call is no longer followed: only then nothing that
     /// happens to this bridge can make it forgotten. A call of an earlier life may not be followed yet: it is from then on.
     async fn hang_up(&self, id: CallId) -> bool {
-        let registry = &self.adopter.shared.registry;
-        let is_over = if registry.contains(id) {
-            false
-        } else if self.up.is_up() {
-            self.adopter.take_on(id).await == Found::NotOurs
-        } else {
-            false
-        };
-        registry.hang_up(id);
+        let shared = &self.adopter.shared;
+        if !shared.registry.contains(id) && !kept(Rule::HangupTakesOn) {
+            let (ari, registry) = (
+                Arc::clone(&shared.outside.ari),
+                Arc::clone(&shared.registry),
+            );
+            shared.errands.spawn(hang_up_unless_busy(ari, registry, id));
+            return true;
+        }
+        let is_over = !shared.registry.contains(id)
+            && self.up.is_up()
+            && self.adopter.take_on(id).await == Found::NotOurs;
+        shared.registry.hang_up(id);
         is_over || !kept(Rule::ClientObeyed)
     }
 }

@@ -78,6 +78,7 @@ rules! {
     ResyncedOnReconnect: "A call is looked at again when events may have been missed.",
     LookNotStale: "What was seen of a channel counts only if its call has not moved on meanwhile.",
     GoneIsOver: "A call whose channel is gone is over.",
+    HangupTakesOn: "A hangup of a call that its bridge does not follow yet ends it as any other.",
     HangupRemembered: "A hangup that was wanted before its bridge was lost is asked for again.",
     WaitingSentOn: "An answered call that waits is sent on when its bridge is back.",
     BridgeAnnounced: "A bridge makes itself known before it takes calls.",
