@@ -1,4 +1,5 @@
-//! The least that makes a call over ARI: create, `StasisStart`, dial, `ChannelDestroyed`. No queue, no table, no care.
+//! The least that makes a call over ARI: create, `StasisStart`, dial, and for one that is answered continue, `ChannelDestroyed`. No
+//! queue, no table, no care.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use uuid::Uuid;
 
 /// How requests reach Asterisk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Way {
     /// HTTP with kept-alive connections.
     Http,
@@ -44,12 +45,21 @@ struct Bare {
     socket: tokio::sync::Mutex<SplitSink<Socket, Message>>,
 }
 
-/// Makes so many calls to `endpoint`, so many at once, and returns how long that took. Calls that did not end properly are
+/// What is called.
+#[derive(Clone, Debug)]
+pub struct Callee {
+    /// Its endpoint.
+    pub endpoint: String,
+    /// Where in the dialplan it goes on, if it answers.
+    pub context: Option<String>,
+}
+
+/// Makes so many calls, so many at once, and returns how long that took. Calls that did not end properly are
 /// left out of the count that comes with it.
 pub async fn calls(
     pbx: &Pbx,
     way: Way,
-    endpoint: &str,
+    callee: &Callee,
     many: usize,
     at_once: usize,
 ) -> (Duration, usize) {
@@ -59,9 +69,9 @@ pub async fn calls(
     let mut tasks = Vec::new();
     for _ in 0..many {
         let place = Arc::clone(&places).acquire_owned().await.expect("open");
-        let (bare, endpoint) = (Arc::clone(&bare), endpoint.to_owned());
+        let (bare, callee) = (Arc::clone(&bare), callee.clone());
         tasks.push(tokio::spawn(async move {
-            let done = bare.call(&endpoint).await;
+            let done = bare.call(&callee).await;
             drop(place);
             done.is_some()
         }));
@@ -113,8 +123,13 @@ impl Bare {
             socket: tokio::sync::Mutex::new(sink),
         };
         // Answers over the socket are events, too.
-        let wanted =
-            ["StasisStart", "ChannelDestroyed", "RESTResponse"].map(|name| json!({"type": name}));
+        let wanted = [
+            "StasisStart",
+            "ChannelStateChange",
+            "ChannelDestroyed",
+            "RESTResponse",
+        ]
+        .map(|name| json!({"type": name}));
         let filter = json!({"allowed": wanted});
         let path = format!("{}/applications/{}/eventFilter", bare.url, bare.app);
         let answer = bare
@@ -126,15 +141,27 @@ impl Bare {
         bare
     }
 
-    async fn call(&self, endpoint: &str) -> Option<()> {
+    async fn call(&self, callee: &Callee) -> Option<()> {
         let id = Uuid::new_v4().to_string();
         let started = self.wait_for("StasisStart", &id);
+        let answered = self.wait_for("ChannelStateChange", &id);
         let destroyed = self.wait_for("ChannelDestroyed", &id);
-        let create = json!({"endpoint": endpoint, "app": self.app, "appArgs": id, "channelId": id});
+        let create =
+            json!({"endpoint": callee.endpoint, "app": self.app, "appArgs": id, "channelId": id});
         self.post("channels/create", &[], Some(create)).await?;
         timeout(PATIENCE, started).await.ok()?.ok()?;
         self.post(&format!("channels/{id}/dial"), &[("timeout", "30")], None)
             .await?;
+        if let Some(context) = &callee.context {
+            timeout(PATIENCE, answered).await.ok()?.ok()?;
+            let target = [
+                ("context", context.as_str()),
+                ("extension", "s"),
+                ("priority", "1"),
+            ];
+            self.post(&format!("channels/{id}/continue"), &target, None)
+                .await?;
+        }
         timeout(PATIENCE, destroyed).await.ok()?.ok()?;
         Some(())
     }
@@ -193,10 +220,20 @@ fn read(text: &str) -> Option<((&'static str, String), u64)> {
     #[derive(serde::Deserialize)]
     struct Channel {
         id: String,
+        state: String,
     }
     let event: Event = serde_json::from_str(text).ok()?;
-    let kind = ["StasisStart", "ChannelDestroyed", "RESTResponse"];
+    let kind = [
+        "StasisStart",
+        "ChannelStateChange",
+        "ChannelDestroyed",
+        "RESTResponse",
+    ];
     let kind = kind.into_iter().find(|kind| *kind == event.r#type)?;
+    let is_up = |channel: &Channel| channel.state == "Up";
+    if kind == "ChannelStateChange" && !event.channel.as_ref().is_some_and(is_up) {
+        return None;
+    }
     let id = event
         .request_id
         .or(event.channel.map(|channel| channel.id))?;

@@ -9,9 +9,10 @@ use e2e::world::number;
 use e2e::{Line, Pbx, World};
 use serde_json::json;
 
-use crate::bare::{self, Way};
-use crate::figures::{Table, ms, verdict};
+use crate::bare::{self, Callee, Way};
+use crate::figures::{Table, ms, ratio, verdict};
 use crate::measured::Measured;
+use crate::share::Share;
 use crate::shipped::{cpu, used_since};
 
 /// Calls of one measurement.
@@ -22,6 +23,71 @@ pub(crate) const AT_ONCE: usize = 100;
 const ROUNDS: usize = 7;
 /// A callee that is rejected at once: the call passes through every state that it must.
 pub(crate) const CALLEE: &str = "404";
+/// What Asterisk and the bridge get of a processor, each for itself, where each is to have its own.
+const OWN_PROCESSOR: f64 = 0.5;
+
+/// Calls whose number is measured.
+struct Calls {
+    what: &'static str,
+    line: Line,
+    /// The last digits of who is called.
+    callee: &'static str,
+    /// Where in the dialplan an answered call goes on.
+    context: Option<&'static str>,
+    many: usize,
+    at_once: usize,
+    rounds: usize,
+    /// What Asterisk gets of a processor, and the bridge as much; none if all share all.
+    share: Option<f64>,
+    /// Who makes them.
+    who: &'static [Who],
+}
+
+/// Who makes calls, and how its requests reach Asterisk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Who {
+    Bare(Way),
+    Bridge(Way),
+}
+
+const ALL: [Who; 4] = [
+    Who::Bare(Way::Http),
+    Who::Bare(Way::Socket),
+    Who::Bridge(Way::Http),
+    Who::Bridge(Way::Socket),
+];
+
+/// All that is done for a call, as often as it can be.
+const REJECTED: Calls = Calls {
+    what: "to a Local channel that is rejected at once; everything shares the processors",
+    line: Line::Local,
+    callee: CALLEE,
+    context: None,
+    many: CALLS,
+    at_once: AT_ONCE,
+    rounds: ROUNDS,
+    share: None,
+    who: &ALL,
+};
+/// The same, and Asterisk has no less of a processor because of what else runs on this machine.
+const ON_ITS_OWN: Calls = Calls {
+    what: "to a Local channel that is rejected at once; Asterisk has half a processor, the bridge another half, and the servers of table and queue the rest",
+    share: Some(OWN_PROCESSOR),
+    rounds: 5,
+    ..REJECTED
+};
+/// Calls as they are made: over SIP, answered after 0.3 s, with a voice for ten seconds.
+const REMINDERS: Calls = Calls {
+    what: "over SIP that are answered after 0.3 s and hear ten seconds from the dialplan; everything shares the processors",
+    line: Line::Trunk,
+    callee: "200",
+    context: Some("reminder"),
+    many: 900,
+    at_once: 300,
+    rounds: 3,
+    share: None,
+    who: &[Who::Bare(Way::Http), Who::Bridge(Way::Socket)],
+};
 
 /// One measurement.
 struct Run {
@@ -33,82 +99,153 @@ struct Run {
     events: f64,
 }
 
-/// Measures it. Returns calls per second, and the events per second that Asterisk sent meanwhile.
+/// Measures it. Returns how many calls that are rejected at once the bridge makes per second, and the events per second that
+/// Asterisk sent meanwhile.
 pub async fn throughput() -> (f64, f64) {
-    let pbx = Arc::new(Pbx::Asterisk(asterisk().await));
-    let mut runs: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
-    for round in 0..=ROUNDS {
-        for way in [Way::Http, Way::Socket] {
-            let before = (cpu(std::process::id()), cpu(process(&pbx)));
-            let endpoint = format!("Local/+1555000{CALLEE}@outbound-ivr");
-            let (took, done) = bare::calls(&pbx, way, &endpoint, CALLS, AT_ONCE).await;
-            assert!(done * 100 >= CALLS * 99, "{way:?}: {done} of {CALLS}");
-            let run = Run {
-                rate: per_second(done, took),
-                of_program: each(used_since(std::process::id(), before.0), done),
-                of_asterisk: each(used_since(process(&pbx), before.1), done),
-                events: 0.0,
-            };
-            note(
-                &mut runs,
-                round,
-                if way == Way::Http {
-                    "bare client, HTTP"
-                } else {
-                    "bare client, WebSocket"
-                },
-                run,
-            );
-        }
-        for (name, over_websocket) in [("bridge, HTTP", "false"), ("bridge, WebSocket", "true")] {
-            let run = through_the_bridge(&pbx, over_websocket).await;
-            note(&mut runs, round, name, run);
-        }
-    }
-    let best = |name: &str| median(runs[name].iter().map(|run| run.rate));
-    let bare = best("bare client, HTTP").max(best("bare client, WebSocket"));
     println!(
-        "\n## Calls\n\n{CALLS} calls to a Local channel that is rejected at once, at most {AT_ONCE} at a time, medians of {ROUNDS} rounds in turn. The bridge's are in the queue \
-         before it starts, and counted until the last is recorded as over; the queue and the tables are servers on the same machine.\n"
+        "\n## Calls\n\nThe bridge's are in the queue before it starts, and counted until the last is recorded as over; the queue and the tables are \
+         servers on the same machine. Medians of rounds in turn."
     );
-    let mut table = Table::new(&[
-        "who",
-        "calls per second",
-        "of the better bare client",
-        "CPU per call",
-        "Asterisk's CPU per call",
-    ]);
-    for (name, runs) in &runs {
-        let rate = median(runs.iter().map(|run| run.rate));
-        table.row(&[
-            (*name).to_owned(),
-            format!("{rate:.0}"),
-            format!("{:.2}", rate / bare),
-            ms(middle(runs.iter().map(|run| run.of_program))),
-            ms(middle(runs.iter().map(|run| run.of_asterisk))),
-        ]);
-    }
-    table.print();
-    let bridge = &runs["bridge, WebSocket"];
-    let share = median(
-        bridge
-            .iter()
-            .map(|run| run.of_program.as_secs_f64() / run.of_asterisk.as_secs_f64()),
-    );
-    println!(
-        "At least 0.95 of the bare client: {}. The bridge's CPU is {:.1} % of Asterisk's (≤ 10 %: {}).\n",
-        verdict(best("bridge, WebSocket") >= 0.95 * bare),
-        share * 100.0,
-        verdict(share <= 0.1)
-    );
-    let events = median(bridge.iter().map(|run| run.events));
-    (best("bridge, WebSocket"), events)
+    let most = REJECTED.measure().await;
+    ON_ITS_OWN.measure().await;
+    REMINDERS.measure().await;
+    most
 }
 
-fn note<'a>(runs: &mut BTreeMap<&'a str, Vec<Run>>, round: usize, name: &'a str, run: Run) {
-    // The first round warms up.
-    if round > 0 {
-        runs.entry(name).or_default().push(run);
+impl Calls {
+    async fn measure(&self) -> (f64, f64) {
+        // Declared first, to be removed last.
+        let shares = self.share.map(|share| {
+            ["asterisk", "bridge"].map(|of| Share::of(&format!("bench-calls-{of}"), share))
+        });
+        let asterisk = asterisk().await;
+        if let Some([share, _]) = &shares {
+            share.limit(asterisk.process().expect("an Asterisk of our own"));
+        }
+        let pbx = Arc::new(Pbx::Asterisk(asterisk));
+        let of_bridge = shares.as_ref().map(|[_, share]| share);
+        let mut runs: BTreeMap<Who, Vec<Run>> = BTreeMap::new();
+        for round in 0..=self.rounds {
+            for who in self.who {
+                let run = match who {
+                    Who::Bare(way) => self.by_the_bare_client(&pbx, *way).await,
+                    Who::Bridge(way) => self.by_the_bridge(&pbx, *way, of_bridge).await,
+                };
+                // The first round warms up.
+                if round > 0 {
+                    runs.entry(*who).or_default().push(run);
+                }
+            }
+        }
+        self.print(&runs)
+    }
+
+    fn print(&self, runs: &BTreeMap<Who, Vec<Run>>) -> (f64, f64) {
+        let rate = |runs: &[Run]| median(runs.iter().map(|run| run.rate));
+        let bare = runs
+            .iter()
+            .filter(|(who, _)| matches!(who, Who::Bare(_)))
+            .map(|(_, runs)| rate(runs))
+            .fold(0.0, f64::max);
+        println!(
+            "\n{} calls {}, at most {} at a time; {} rounds.\n",
+            self.many, self.what, self.at_once, self.rounds
+        );
+        let mut table = Table::new(&[
+            "who",
+            "calls per second",
+            "of the better bare client",
+            "≥ 0.95",
+            "CPU per call",
+            "Asterisk's CPU per call",
+            "of Asterisk's",
+            "≤ 10 %",
+        ]);
+        for (who, runs) in runs {
+            let of_bare = rate(runs) / bare;
+            let of_asterisk = median(
+                runs.iter()
+                    .map(|run| ratio(run.of_program, run.of_asterisk)),
+            );
+            let is_bridge = matches!(who, Who::Bridge(_));
+            let said = |reached| if is_bridge { verdict(reached) } else { "" };
+            table.row(&[
+                who.name().to_owned(),
+                format!("{:.0}", rate(runs)),
+                format!("{of_bare:.2}"),
+                said(of_bare >= 0.95).to_owned(),
+                ms(middle(runs.iter().map(|run| run.of_program))),
+                ms(middle(runs.iter().map(|run| run.of_asterisk))),
+                format!("{:.1} %", of_asterisk * 100.0),
+                said(of_asterisk <= 0.1).to_owned(),
+            ]);
+        }
+        table.print();
+        let bridge = &runs[&Who::Bridge(Way::Socket)];
+        let events = median(bridge.iter().map(|run| run.events));
+        (rate(bridge), events)
+    }
+
+    async fn by_the_bare_client(&self, pbx: &Pbx, way: Way) -> Run {
+        let number = format!("+1555000{}", self.callee);
+        let endpoint = self.line.template().replace("{number}", &number);
+        let callee = Callee {
+            endpoint: endpoint.replace("{context}", "outbound-ivr"),
+            context: self.context.map(str::to_owned),
+        };
+        let before = (cpu(std::process::id()), cpu(process(pbx)));
+        let (took, done) = bare::calls(pbx, way, &callee, self.many, self.at_once).await;
+        assert!(
+            done * 100 >= self.many * 99,
+            "{way:?}: {done} of {}",
+            self.many
+        );
+        Run {
+            rate: per_second(done, took),
+            of_program: each(used_since(std::process::id(), before.0), done),
+            of_asterisk: each(used_since(process(pbx), before.1), done),
+            events: 0.0,
+        }
+    }
+
+    async fn by_the_bridge(&self, pbx: &Arc<Pbx>, way: Way, share: Option<&Share>) -> Run {
+        let world = World::without_bridge(pbx).await;
+        let api = world.api(self.line).await;
+        let body = self.context.map_or_else(
+            || json!({}),
+            |context| json!({"context": context, "extension": "s", "priority": 1}),
+        );
+        for _ in 0..self.many {
+            api.place(&number(self.callee), body.clone()).await;
+        }
+        let of_asterisk = cpu(process(pbx));
+        let over_websocket = if way == Way::Socket { "true" } else { "false" };
+        let settings = [("ARI_REST_OVER_WEBSOCKET", over_websocket)];
+        let bridge = Measured::start_with(&world, self.at_once, &settings);
+        if let Some(share) = share {
+            share.limit(bridge.program.id());
+        }
+        bridge.wait_for("calls_launched_total", 1.0).await;
+        let (begun, before) = (Instant::now(), cpu(bridge.program.id()));
+        bridge.wait_for("calls_total{", count(self.many)).await;
+        let took = begun.elapsed();
+        Run {
+            rate: per_second(self.many, took),
+            of_program: each(used_since(bridge.program.id(), before), self.many),
+            of_asterisk: each(used_since(process(pbx), of_asterisk), self.many),
+            events: bridge.sum("ari_events_total{").await / took.as_secs_f64(),
+        }
+    }
+}
+
+impl Who {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bare(Way::Http) => "bare client, HTTP",
+            Self::Bare(Way::Socket) => "bare client, WebSocket",
+            Self::Bridge(Way::Http) => "bridge, HTTP",
+            Self::Bridge(Way::Socket) => "bridge, WebSocket",
+        }
     }
 }
 
@@ -122,28 +259,6 @@ fn process(pbx: &Pbx) -> u32 {
     match pbx {
         Pbx::Asterisk(asterisk) => asterisk.process().expect("an Asterisk of our own"),
         Pbx::Simulator { .. } => std::process::id(),
-    }
-}
-
-async fn through_the_bridge(pbx: &Arc<Pbx>, over_websocket: &str) -> Run {
-    let world = World::without_bridge(pbx).await;
-    let api = world.api(Line::Local).await;
-    let mut ids = Vec::new();
-    for _ in 0..CALLS {
-        ids.push(api.place(&number(CALLEE), json!({})).await);
-    }
-    let of_asterisk = cpu(process(pbx));
-    let settings = [("ARI_REST_OVER_WEBSOCKET", over_websocket)];
-    let bridge = Measured::start_with(&world, AT_ONCE, &settings);
-    bridge.wait_for("calls_launched_total", 1.0).await;
-    let (begun, before) = (Instant::now(), cpu(bridge.program.id()));
-    bridge.wait_for("calls_total{", count(CALLS)).await;
-    let took = begun.elapsed();
-    Run {
-        rate: per_second(CALLS, took),
-        of_program: each(used_since(bridge.program.id(), before), CALLS),
-        of_asterisk: each(used_since(process(pbx), of_asterisk), CALLS),
-        events: bridge.sum("ari_events_total{").await / took.as_secs_f64(),
     }
 }
 

@@ -10,6 +10,7 @@ mod functions;
 mod growth;
 mod measured;
 mod memory;
+mod share;
 mod shipped;
 mod waiting;
 

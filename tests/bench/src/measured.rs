@@ -13,6 +13,9 @@ use crate::shipped::start;
 /// How long a measurement may take.
 const PATIENCE: Duration = Duration::from_mins(5);
 
+/// How often the metrics are looked at, which takes the bridge processor time.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// A bridge, and where its metrics are.
 pub struct Measured {
     /// The bridge.
@@ -77,7 +80,7 @@ impl Measured {
                 "{beginning} never reached {at_least}:\n{}",
                 self.text().await
             );
-            sleep(Duration::from_millis(5)).await;
+            sleep(LOOK_EVERY).await;
         }
     }
 }

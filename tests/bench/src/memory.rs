@@ -1,19 +1,16 @@
 //! How much memory a function is given, which on Lambda is how much of a processor: what its requests wait for, and what is billed.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::figures::{Samples, Table, ms};
 use crate::functions::{FUNCTIONS, Scene};
+use crate::share::Share;
 use crate::shipped::peak_memory;
 
 /// In megabytes, as a template says it.
 const MEMORY: [u32; 6] = [128, 256, 512, 1024, 1769, 3008];
 /// At this much a function has one processor (AWS Lambda Developer Guide, "Configure Lambda function memory").
 const WHOLE: u32 = 1769;
-/// How often the share of a processor is dealt out; in microseconds.
-const PERIOD: u32 = 20_000;
 const STARTS: usize = 3;
 const REQUESTS: usize = 60;
 
@@ -41,7 +38,8 @@ pub async fn run() {
             for start in 0..STARTS {
                 let (program, mut api) = scene.start(name).await;
                 api.wait_until_asked().await;
-                let share = Share::of(&format!("bench-{name}-{memory}-{start}"), memory);
+                let processors = f64::from(memory) / f64::from(WHOLE);
+                let share = Share::of(&format!("bench-{name}-{memory}-{start}"), processors);
                 share.limit(program.id());
                 for request in 0..=REQUESTS {
                     let sent = Instant::now();
@@ -72,46 +70,4 @@ pub async fn run() {
         }
     }
     table.print();
-}
-
-/// A control group with a share of a processor. It is removed with this.
-struct Share {
-    folder: PathBuf,
-}
-
-impl Share {
-    fn of(name: &str, memory: u32) -> Self {
-        let quota = u64::from(PERIOD) * u64::from(memory) / u64::from(WHOLE);
-        let root = Path::new("/sys/fs/cgroup");
-        // The older kind, and the newer one.
-        let older = root.join("cpu/cpu.cfs_quota_us").exists();
-        let folder = if older { root.join("cpu") } else { root.into() }.join(name);
-        let write = |file: &str, text: String| {
-            let path = folder.join(file);
-            let written = fs::write(&path, text);
-            written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        };
-        fs::create_dir_all(&folder).expect("a control group: this takes root, and cgroups");
-        if older {
-            write("cpu.cfs_period_us", PERIOD.to_string());
-            write("cpu.cfs_quota_us", quota.to_string());
-        } else {
-            write("cpu.max", format!("{quota} {PERIOD}"));
-        }
-        Self { folder }
-    }
-
-    fn limit(&self, process: u32) {
-        fs::write(self.folder.join("cgroup.procs"), process.to_string()).expect("its group");
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        // It can be removed once its process is gone, which may take a moment.
-        let begun = Instant::now();
-        while fs::remove_dir(&self.folder).is_err() && begun.elapsed() < Duration::from_secs(5) {
-            std::thread::yield_now();
-        }
-    }
 }
