@@ -12,12 +12,13 @@ mod measured;
 mod memory;
 mod share;
 mod shipped;
+mod size;
 mod waiting;
 
 use std::process::ExitCode;
 
-const PARTS: [&str; 9] = [
-    "cold", "tls", "warm", "token", "memory", "calls", "waiting", "events", "growth",
+const PARTS: [&str; 10] = [
+    "size", "cold", "tls", "warm", "token", "memory", "calls", "waiting", "events", "growth",
 ];
 
 #[tokio::main]
@@ -30,6 +31,9 @@ async fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (mut most, mut emitted) = (None, None);
     let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|name| name == part);
+    if wants("size") {
+        size::run();
+    }
     if wants("cold") {
         functions::cold().await;
     }
