@@ -1,6 +1,11 @@
 //! Measures what users wait for and pay, of the programs that are shipped, on this machine. `tests/bench/run` builds them
 //! and runs this.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::large_futures
+)]
 
 mod bare;
 mod calls;
@@ -8,6 +13,7 @@ mod events;
 mod figures;
 mod functions;
 mod growth;
+mod host;
 mod measured;
 mod memory;
 mod share;
@@ -16,6 +22,8 @@ mod size;
 mod waiting;
 
 use std::process::ExitCode;
+
+use self::host::Processors;
 
 const PARTS: [&str; 10] = [
     "size", "cold", "tls", "warm", "token", "memory", "calls", "waiting", "events", "growth",
@@ -29,38 +37,39 @@ async fn main() -> ExitCode {
         return ExitCode::from(64);
     }
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let (mut most, mut emitted) = (None, None);
-    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|name| name == part);
-    if wants("size") {
-        size::run();
-    }
-    if wants("cold") {
-        functions::cold().await;
-    }
-    if wants("tls") {
-        functions::tls().await;
-    }
-    if wants("warm") {
-        functions::warm().await;
-    }
-    if wants("token") {
-        functions::token().await;
-    }
-    if wants("memory") {
-        memory::run().await;
-    }
-    if wants("calls") {
-        let (rate, events) = calls::throughput().await;
-        (most, emitted) = (Some(rate), Some(events));
-    }
-    if wants("waiting") {
-        waiting::run(most).await;
-    }
-    if wants("events") {
-        events::run(emitted).await;
-    }
-    if wants("growth") {
-        growth::run().await;
-    }
+    part(&wanted, "size", async { size::run() }).await;
+    part(&wanted, "cold", functions::cold()).await;
+    part(&wanted, "tls", functions::tls()).await;
+    part(&wanted, "warm", functions::warm()).await;
+    part(&wanted, "token", functions::token()).await;
+    part(&wanted, "memory", memory::run()).await;
+    let measured = part(&wanted, "calls", calls::throughput()).await;
+    part(
+        &wanted,
+        "waiting",
+        waiting::run(measured.map(|(most, _)| most)),
+    )
+    .await;
+    part(
+        &wanted,
+        "events",
+        events::run(measured.map(|(_, emitted)| emitted)),
+    )
+    .await;
+    part(&wanted, "growth", growth::run()).await;
     ExitCode::SUCCESS
+}
+
+/// Measures it, if it is wanted, and says how far others have had a hand in it.
+async fn part<T>(wanted: &[String], name: &str, measure: impl Future<Output = T>) -> Option<T> {
+    if !wanted.is_empty() && !wanted.iter().any(|part| part == name) {
+        return None;
+    }
+    let before = Processors::now();
+    let measured = measure.await;
+    let stolen = Processors::now().stolen_since(&before);
+    println!(
+        "Other guests of this machine's host took {stolen:.1} % of the processors meanwhile.\n"
+    );
+    Some(measured)
 }

@@ -36,7 +36,7 @@ pub async fn run() {
             let (mut first, mut warm, mut peak) = (Samples::default(), Samples::default(), 0);
             let mut billed = 0.0;
             for start in 0..STARTS {
-                let (program, mut api) = scene.start(name).await;
+                let (mut program, mut api) = scene.start(name).await;
                 api.wait_until_asked().await;
                 let processors = f64::from(memory) / f64::from(WHOLE);
                 let share = Share::of(&format!("bench-{name}-{memory}-{start}"), processors);
@@ -53,8 +53,7 @@ pub async fn run() {
                     }
                 }
                 peak = peak.max(peak_memory(program.id()));
-                program.signal("KILL").await;
-                program.wait().await;
+                program.kill().await;
             }
             let requests = f64::from(u32::try_from(STARTS * REQUESTS).unwrap_or(u32::MAX));
             let gb_s = billed / requests * 1e6 * f64::from(memory) / 1024.0;

@@ -101,14 +101,13 @@ async fn one_of_two(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
     let doomed = environment(&world, &pbx);
-    let (dying, living) = (
+    let (mut dying, living) = (
         Program::start("bridge", &[], &doomed),
         Program::start("bridge", &[], &environment(&world, &other)),
     );
     let numbers: Vec<_> = (0..400).map(|_| number("200")).collect();
     let first = place_all(&api, &numbers[..200], &json!({})).await;
-    dying.signal("KILL").await;
-    dying.wait().await;
+    dying.kill().await;
     let rest = place_all(&api, &numbers[200..], &json!({})).await;
     let ids: Vec<_> = first.into_iter().chain(rest).collect();
 

@@ -58,14 +58,13 @@ async fn bridge_gone(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
     let environment = world.bridge_environment();
-    let bridge = Program::start("bridge", &[], &environment);
+    let mut bridge = Program::start("bridge", &[], &environment);
     let ringing = api.place(&number("000"), json!({"timeout": 20_000})).await;
     let talking = api.place(&number("200"), json!({})).await;
     for (id, status) in [(&ringing, "ringing"), (&talking, "answered")] {
         api.wait_until(id, |call| call["status"] == status).await;
     }
-    bridge.signal("KILL").await;
-    bridge.wait().await;
+    bridge.kill().await;
 
     let admin = async |arguments: &[&str]| {
         let mut environment = environment.clone();
