@@ -12,7 +12,7 @@ use crate::ari::ChannelEvent;
 /// Events that wait for one call's task. A call has about eight that matter in its whole life.
 const MAILBOX: usize = 64;
 
-/// The calls of this bridge. Their number is bounded by `MAX_CONCURRENT_CALLS`.
+/// The calls of this bridge: `MAX_CONCURRENT_CALLS` at most, besides those of an earlier life and what is being hung up.
 #[derive(Debug, Default)]
 pub struct Registry {
     calls: Mutex<BTreeMap<CallId, Entry>>,

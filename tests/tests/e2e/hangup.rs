@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use e2e::client::read;
+use e2e::program::Program;
 use e2e::world::number;
 use e2e::{Client, Line, Pbx, World};
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::Suite;
+use crate::recovery::place_until;
 
 pub fn add(suite: &mut Suite) {
     suite.add_scenario(
@@ -19,6 +22,10 @@ pub fn add(suite: &mut Suite) {
     suite.add_scenario("hangup::a_ringing_call_is_canceled", ringing);
     suite.add_scenario("hangup::an_answered_call_is_completed", answered);
     suite.add_scenario("hangup::right_after_the_request_it_ends_canceled", at_once);
+    suite.add_scenario(
+        "hangup::asked_for_while_the_bridge_is_down_all_calls_end_canceled",
+        bridge_down,
+    );
     suite.add("hangup::what_is_unknown_or_not_a_call_is_refused", unknown);
 }
 
@@ -112,6 +119,34 @@ async fn at_once(pbx: Arc<Pbx>) {
     }
     let ids: Vec<_> = calls.into_iter().map(|(_, id)| id).collect();
     wait_until_gone(&pbx, &ids).await;
+}
+
+async fn bridge_down(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let mut environment = world.bridge_environment();
+    let id = environment["BRIDGE_ID"].parse().unwrap();
+    let control = world.embedded.create_control_queue(&id).await.unwrap();
+    environment.insert("CONTROL_QUEUE_URL".to_owned(), control);
+    let mut bridge = Program::start("bridge", &[], &environment);
+    let numbers: Vec<_> = (0..20).map(|_| number("000")).collect();
+    let ringing = numbers
+        .iter()
+        .map(|to| place_until(&api, to, json!({}), "ringing"));
+    let ids = join_all(ringing).await;
+    bridge.kill().await;
+    for id in &ids {
+        assert_eq!(hang_up(&api, id).await.0, 202);
+    }
+    // What it has to obey is there before it knows any of its calls.
+    let mut bridge = Program::start("bridge", &[], &environment);
+    for (to, id) in numbers.iter().zip(&ids) {
+        let call = api.wait_until_over(id).await;
+        assert_eq!(call["status"], "canceled", "{call}");
+        assert_eq!(pbx.invites_to(to), 1);
+    }
+    wait_until_gone(&pbx, &ids).await;
+    bridge.kill().await;
 }
 
 async fn unknown(pbx: Arc<Pbx>) {
