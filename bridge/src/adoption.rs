@@ -9,7 +9,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::call_task::CallTask;
-use crate::hangup::hang_up_surely;
+use crate::hangup::{hang_up_if_ours, hang_up_surely};
 use crate::shared::Shared;
 
 /// What calls are taken on with.
@@ -39,13 +39,14 @@ pub enum Found {
 impl Adopter {
     /// Follows a call of ours that nobody follows; hangs a channel up that has no call of ours.
     pub async fn take_on(&self, id: CallId) -> Found {
-        if self.shared.unsettled.contains(id) {
-            return Found::Known;
-        }
         // Nobody else begins with it meanwhile.
         let Ok(registration) = self.shared.registry.register(id) else {
             return Found::Known;
         };
+        // After that: a task notes its claim here before it gives up its place.
+        if self.shared.unsettled.contains(id) {
+            return Found::Known;
+        }
         let call = match self.shared.outside.calls.get(id).await {
             Ok(call) => call,
             Err(error) => {
@@ -53,6 +54,7 @@ impl Adopter {
                 return Found::Unread;
             }
         };
+        let is_over = call.as_ref().is_some_and(|call| call.status.is_terminal());
         let live = call.filter(|call| {
             call.status != CallStatus::Pending && !call.status.is_terminal() && call.owner.is_some()
         });
@@ -64,7 +66,13 @@ impl Adopter {
         }
         let Some(call) = live else {
             let ari = Arc::clone(&self.shared.outside.ari);
-            self.shared.errands.spawn(hang_up_surely(ari, registration));
+            if is_over {
+                self.shared.errands.spawn(hang_up_surely(ari, registration));
+            } else {
+                self.shared
+                    .errands
+                    .spawn(hang_up_if_ours(ari, registration));
+            }
             return Found::NotOurs;
         };
         let span =

@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use cloud::error;
 use cloud::ports::Queue;
-use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT, Receipt};
+use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT};
+use domain::ControlMessage;
 use domain::rules::{Rule, kept};
-use domain::{CallId, ControlMessage};
-use futures_util::future::join_all;
 use tokio_util::sync::CancellationToken;
 
 use crate::adoption::{Adopter, Found};
 use crate::backoff::Backoff;
 use crate::flag::Flag;
-use crate::hangup::hang_up_unless_busy;
 
 /// How long a message stays away that could not be obeyed yet.
 const INVISIBLE_FOR: Duration = Duration::from_secs(2);
@@ -47,12 +45,8 @@ impl Control {
             match received {
                 Ok(deliveries) => {
                     backoff.reset();
-                    let done = join_all(deliveries.iter().map(|delivery| self.obey(delivery)));
-                    let done: Vec<_> = done.await.into_iter().flatten().collect();
-                    if !done.is_empty()
-                        && let Err(error) = self.queue.delete(&done).await
-                    {
-                        tracing::warn!(error = %error::chain(&error), "control messages could not be deleted");
+                    for delivery in deliveries {
+                        self.obey(delivery);
                     }
                 }
                 Err(error) => {
@@ -67,35 +61,33 @@ impl Control {
         }
     }
 
-    /// Does what a message says. Returns its receipt if it is done with.
-    async fn obey(&self, delivery: &Delivery) -> Option<Receipt> {
-        let done = match ControlMessage::decode(&delivery.body) {
-            Ok(ControlMessage::HangUp(id)) => self.hang_up(id).await,
+    /// Does what a message says. It comes back until its call is no longer followed: only then nothing that happens to this
+    /// bridge can make it forgotten. A call of an earlier life may not be followed yet: it is from then on.
+    fn obey(&self, delivery: Delivery) {
+        let shared = &self.adopter.shared;
+        let id = match ControlMessage::decode(&delivery.body) {
+            Ok(ControlMessage::HangUp(id)) => id,
             Err(error) => {
-                self.adopter.shared.metrics.bad_message();
+                shared.metrics.bad_message();
                 tracing::error!(error = %error::chain(&error), "a control message cannot be read");
-                false
+                return;
             }
         };
-        done.then(|| delivery.receipt.clone())
-    }
-
-    /// Whether the message is done with. It comes back until its call is no longer followed: only then nothing that
-    /// happens to this bridge can make it forgotten. A call of an earlier life may not be followed yet: it is from then on.
-    async fn hang_up(&self, id: CallId) -> bool {
-        let shared = &self.adopter.shared;
-        if !shared.registry.contains(id) && !kept(Rule::HangupTakesOn) {
-            let (ari, registry) = (
-                Arc::clone(&shared.outside.ari),
-                Arc::clone(&shared.registry),
-            );
-            shared.errands.spawn(hang_up_unless_busy(ari, registry, id));
-            return true;
-        }
-        let is_over = !shared.registry.contains(id)
-            && self.up.is_up()
-            && self.adopter.take_on(id).await == Found::NotOurs;
+        let is_followed = shared.registry.contains(id);
         shared.registry.hang_up(id);
-        is_over || !kept(Rule::ClientObeyed)
+        if is_followed && kept(Rule::ClientObeyed) || !self.up.is_up() {
+            return;
+        }
+        // Those who are followed do not wait for the table.
+        let (queue, adopter) = (Arc::clone(&self.queue), self.adopter.clone());
+        self.adopter.tasks.spawn(async move {
+            let is_done = is_followed
+                || !kept(Rule::HangupTakesOn)
+                || adopter.take_on(id).await == Found::NotOurs;
+            adopter.shared.registry.hang_up(id);
+            if is_done && let Err(error) = queue.delete(&[delivery.receipt]).await {
+                tracing::warn!(error = %error::chain(&error), "a control message could not be deleted");
+            }
+        });
     }
 }

@@ -9,52 +9,44 @@ use domain::origination::ChannelOwner;
 
 use crate::ari::{AriError, Asterisk};
 use crate::backoff::Backoff;
-use crate::registry::{Registration, Registry};
+use crate::registry::Registration;
 
-/// How often Asterisk is asked.
-const TRIES: u32 = 5;
+/// How often Asterisk is asked. What is left then is found by reconciliation.
+const TRIES: u32 = 3;
 
-/// Hangs a channel up that nobody follows, with a few tries. Meanwhile nobody begins with its call: the channel of a new attempt
-/// would have the same id.
+/// Hangs the channel of a call up that is over and that nobody follows, with a few tries.
 pub async fn hang_up_surely(ari: Arc<dyn Asterisk>, registration: Registration) {
     let id = registration.id();
-    ask(id, "a channel was not hung up", || ari.hang_up(id)).await;
+    try_for(id, || ari.hang_up(id)).await;
 }
 
-/// The same, unless a task has come to take care of the call: then the channel may be a newer one.
-pub async fn hang_up_unless_busy(ari: Arc<dyn Asterisk>, registry: Arc<Registry>, id: CallId) {
-    if let Ok(registration) = registry.register(id) {
-        hang_up_surely(ari, registration).await;
-    }
-}
-
-/// Hangs a channel up that has started in our application with nobody to dial it. The news may be old, and its call's channel
-/// another bridge's by now: all attempts of a call have the same id.
-pub async fn hang_up_orphan(ari: Arc<dyn Asterisk>, registry: Arc<Registry>, id: CallId) {
-    let Ok(registration) = registry.register(id) else {
-        return;
+/// Hangs a channel up that nobody follows, with a few tries, if it is in our application. Its call may be begun again: nobody here does
+/// meanwhile, and what another bridge has made of it is looked at before each try. The channels of all attempts have the same id.
+pub async fn hang_up_if_ours(ari: Arc<dyn Asterisk>, registration: Registration) {
+    let id = registration.id();
+    let hang_up = || async {
+        if ari.channel_owner(id).await? == ChannelOwner::ThisBridge {
+            tracing::warn!(call_id = %id, "a channel with nobody to follow it is hung up");
+            ari.hang_up(id).await?;
+        }
+        Ok(())
     };
-    let owner = ask(id, "a channel was not read", || ari.channel_owner(id)).await;
-    if owner == Some(ChannelOwner::ThisBridge) {
-        tracing::warn!(call_id = %id, "a channel started with nobody to dial it: it is hung up");
-        hang_up_surely(ari, registration).await;
-    }
+    try_for(id, hang_up).await;
 }
 
-/// Asks until there is an answer, a few times.
-async fn ask<T, F>(id: CallId, failed: &'static str, question: impl Fn() -> F) -> Option<T>
+/// Tries until it is done, a few times.
+async fn try_for<T, F>(id: CallId, hang_up: impl Fn() -> F)
 where
     F: Future<Output = Result<T, AriError>>,
 {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
-    for _ in 0..TRIES {
-        match question().await {
-            Ok(answer) => return Some(answer),
-            Err(error) => {
-                tracing::warn!(call_id = %id, error = %error::chain(&error), "{failed}");
-            }
+    for tried in 1..=TRIES {
+        let Err(error) = hang_up().await else {
+            return;
+        };
+        tracing::warn!(call_id = %id, error = %error::chain(&error), "a channel was not hung up");
+        if tried < TRIES {
+            tokio::time::sleep(backoff.next_delay()).await;
         }
-        tokio::time::sleep(backoff.next_delay()).await;
     }
-    None
 }

@@ -22,7 +22,7 @@ use crate::breaker::Breaker;
 use crate::control::Control;
 use crate::deleter;
 use crate::flag::Flag;
-use crate::hangup::hang_up_orphan;
+use crate::hangup::hang_up_if_ours;
 use crate::heart::Heart;
 use crate::metrics::{Counts, Metrics};
 use crate::outside::Outside;
@@ -318,6 +318,9 @@ async fn hang_up_orphans(
     mut orphans: mpsc::Receiver<CallId>,
 ) {
     while let Some(id) = orphans.recv().await {
-        hang_up_orphan(Arc::clone(&ari), Arc::clone(&registry), id).await;
+        // The news may be old.
+        if let Ok(registration) = registry.register(id) {
+            hang_up_if_ours(Arc::clone(&ari), registration).await;
+        }
     }
 }

@@ -17,7 +17,7 @@ use super::{CallTask, Later};
 use crate::ari::ChannelReply;
 use crate::backoff::Backoff;
 use crate::crash;
-use crate::hangup::hang_up_unless_busy;
+use crate::hangup::{hang_up_if_ours, hang_up_surely};
 use crate::settings::DEADLINE_GRACE;
 
 /// Most time between two tries to write a call back.
@@ -422,8 +422,10 @@ impl CallTask {
             self.id(),
         );
         let errand = async move {
-            if ari.hang_up(id).await.is_err() {
-                hang_up_unless_busy(ari, registry, id).await;
+            if ari.hang_up(id).await.is_err()
+                && let Ok(registration) = registry.register(id)
+            {
+                hang_up_surely(ari, registration).await;
             }
         };
         self.shared.errands.spawn(errand.in_current_span());
@@ -437,7 +439,10 @@ impl CallTask {
         );
         let errand = async move {
             tokio::time::sleep(HANGUP_AGAIN_AFTER).await;
-            hang_up_unless_busy(ari, registry, id).await;
+            // If a task has come to take care of the call, the channel may be a newer one.
+            if let Ok(registration) = registry.register(id) {
+                hang_up_if_ours(ari, registration).await;
+            }
         };
         self.shared.errands.spawn(errand.in_current_span());
     }
