@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::adoption::{Adopter, Found};
 use crate::flag::Flag;
-use crate::shared::Shared;
 
 /// How often it is done while nothing has happened: the index of calls lags a little, so one look may miss one.
 const EVERY: Duration = Duration::from_secs(20);
@@ -27,8 +26,6 @@ const AT_ONCE: usize = 16;
 
 /// What reconciliation works with.
 pub struct Reconciler {
-    /// What the calls share.
-    pub shared: Arc<Shared>,
     /// What takes the calls on.
     pub adopter: Adopter,
     /// Whether events arrive.
@@ -46,7 +43,7 @@ impl Reconciler {
                 biased;
                 () = stop.cancelled() => return,
                 () = self.up.changed_since(seen) => true,
-                () = self.shared.unfollowed.notified() => false,
+                () = self.adopter.shared.unfollowed.notified() => false,
                 _ = ticks.tick() => false,
             };
             seen = self.up.moment();
@@ -55,7 +52,7 @@ impl Reconciler {
                 continue;
             }
             if reconnected && kept(Rule::ResyncedOnReconnect) {
-                self.shared.registry.resync();
+                self.adopter.shared.registry.resync();
             }
             tokio::select! {
                 biased;
@@ -69,12 +66,16 @@ impl Reconciler {
 
     /// Whether nothing kept it from finding all.
     async fn look_around(&self) -> bool {
-        self.shared.unsettled.forget_old();
-        let holder = tables::held_by(&self.shared.settings.bridge_id);
+        self.adopter.shared.unsettled.forget_old();
+        let holder = tables::held_by(&self.adopter.shared.settings.bridge_id);
         let end_of_time = Timestamp::from_millis(i64::MAX);
         let (held, channels) = tokio::join!(
-            self.shared.outside.calls.held(&holder, end_of_time, MOST),
-            self.shared.outside.ari.our_channels(),
+            self.adopter
+                .shared
+                .outside
+                .calls
+                .held(&holder, end_of_time, MOST),
+            self.adopter.shared.outside.ari.our_channels(),
         );
         let found_all = held.is_ok() && channels.is_ok();
         let mut ids = BTreeSet::new();

@@ -58,14 +58,14 @@ impl Registry {
     /// # Errors
     /// [`Busy`] if it does.
     pub fn register(self: &Arc<Self>, id: CallId) -> Result<Registration, Busy> {
-        let (sender, mailbox) = mpsc::channel(MAILBOX);
-        let claimed = Arc::new(AtomicBool::new(false));
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = calls.get(&id) {
             return Err(Busy {
                 claimed: entry.claimed.load(Ordering::Acquire),
             });
         }
+        let (sender, mailbox) = mpsc::channel(MAILBOX);
+        let claimed = Arc::new(AtomicBool::new(false));
         let entry = Entry {
             mailbox: sender,
             claimed: Arc::clone(&claimed),

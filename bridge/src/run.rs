@@ -169,7 +169,6 @@ impl Bridge {
             tasks.spawn(control.run(stopping.clone()));
         }
         let reconciler = Reconciler {
-            shared: Arc::clone(&shared),
             adopter,
             up: Arc::clone(&up),
         };

@@ -30,6 +30,13 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// Who waits for something, by the kind of it and an id.
 type Waiting = Arc<Mutex<HashMap<(&'static str, String), oneshot::Sender<u64>>>>;
 
+/// What is waited for.
+const EVENTS: [&str; 4] = [
+    "StasisStart",
+    "ChannelStateChange",
+    "ChannelDestroyed",
+    "RESTResponse",
+];
 /// How long a step of a call may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -123,13 +130,7 @@ impl Bare {
             socket: tokio::sync::Mutex::new(sink),
         };
         // Answers over the socket are events, too.
-        let wanted = [
-            "StasisStart",
-            "ChannelStateChange",
-            "ChannelDestroyed",
-            "RESTResponse",
-        ]
-        .map(|name| json!({"type": name}));
+        let wanted = EVENTS.map(|name| json!({"type": name}));
         let filter = json!({"allowed": wanted});
         let path = format!("{}/applications/{}/eventFilter", bare.url, bare.app);
         let answer = bare
@@ -144,7 +145,10 @@ impl Bare {
     async fn call(&self, callee: &Callee) -> Option<()> {
         let id = Uuid::new_v4().to_string();
         let started = self.wait_for("StasisStart", &id);
-        let answered = self.wait_for("ChannelStateChange", &id);
+        let answered = callee
+            .context
+            .as_ref()
+            .map(|context| (context, self.wait_for("ChannelStateChange", &id)));
         let destroyed = self.wait_for("ChannelDestroyed", &id);
         let create =
             json!({"endpoint": callee.endpoint, "app": self.app, "appArgs": id, "channelId": id});
@@ -152,7 +156,7 @@ impl Bare {
         timeout(PATIENCE, started).await.ok()?.ok()?;
         self.post(&format!("channels/{id}/dial"), &[("timeout", "30")], None)
             .await?;
-        if let Some(context) = &callee.context {
+        if let Some((context, answered)) = answered {
             timeout(PATIENCE, answered).await.ok()?.ok()?;
             let target = [
                 ("context", context.as_str()),
@@ -223,13 +227,7 @@ fn read(text: &str) -> Option<((&'static str, String), u64)> {
         state: String,
     }
     let event: Event = serde_json::from_str(text).ok()?;
-    let kind = [
-        "StasisStart",
-        "ChannelStateChange",
-        "ChannelDestroyed",
-        "RESTResponse",
-    ];
-    let kind = kind.into_iter().find(|kind| *kind == event.r#type)?;
+    let kind = EVENTS.into_iter().find(|kind| *kind == event.r#type)?;
     let is_up = |channel: &Channel| channel.state == "Up";
     if kind == "ChannelStateChange" && !event.channel.as_ref().is_some_and(is_up) {
         return None;
