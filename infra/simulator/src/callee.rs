@@ -15,8 +15,8 @@
 //!
 //! Three callees of a Local channel are dialplan applications and differ: 404 does not ring, 486 has a
 //! busy tone for 1 s, and 503 has a congestion tone for 1 s and does not ring. In a context without
-//! `Hangup` after its `Dial`, a callee that refuses leads to the event `Dial BUSY` or `Dial CONGESTION`
-//! and to a tone of 10 s instead.
+//! `Hangup` after its `Dial`, a callee that refuses leads to the event `Dial BUSY` (486, 600) or
+//! `Dial CONGESTION` and to a tone of 10 s; after 480 and 483 such a context ends at once.
 
 use std::time::Duration;
 
@@ -86,10 +86,18 @@ const TONE_FOR: Duration = Duration::from_secs(1);
 const FALLTHROUGH_TONE_FOR: Duration = Duration::from_secs(10);
 const BRIEFLY: Duration = Duration::from_secs(1);
 
-/// Nothing ever answers.
+/// The cause of a Local channel whose extension does not exist: it was given none.
+pub const NO_CAUSE: u16 = 0;
+
+/// Nothing ever answers, until Asterisk gives the INVITE up after 32 s (timer B of RFC 3261).
 pub const SILENT: Behaviour = Behaviour {
     alert: Alert::Nothing,
-    outcome: Outcome::Waits,
+    outcome: Outcome::Refuses {
+        after: Duration::from_secs(32),
+        tone: None,
+        cause: 18,
+        sip_code: Some(408),
+    },
 };
 
 /// The phone at `number` behind a trunk.
@@ -107,7 +115,7 @@ pub fn in_dialplan(number: &str, context: &str) -> Behaviour {
             outcome: Outcome::Refuses {
                 after: Duration::ZERO,
                 tone: None,
-                cause: 16,
+                cause: NO_CAUSE,
                 sip_code: None,
             },
         };
@@ -133,8 +141,17 @@ impl Refusal {
         self.ending(None, cause_of(self.sip_code), Some(self.sip_code))
     }
 
+    /// The cause that the dialplan hands on.
+    fn local_cause(&self) -> u16 {
+        match self.sip_code {
+            // The dialplan follows the redirection and nobody is there.
+            300..400 => 16,
+            code => cause_of(code),
+        }
+    }
+
     fn over_local(&self) -> Behaviour {
-        let cause = cause_of(self.sip_code);
+        let cause = self.local_cause();
         let at_once = Self {
             alert: Alert::Nothing,
             after: Duration::ZERO,
@@ -150,8 +167,9 @@ impl Refusal {
     }
 
     fn without_hangup(&self) -> Behaviour {
-        let (status, cause) = match cause_of(self.sip_code) {
+        let (status, cause) = match self.local_cause() {
             17 => ("BUSY", 17),
+            19 => return self.ending(None, 19, None),
             _ => ("CONGESTION", 34),
         };
         self.ending(Some((status, FALLTHROUGH_TONE_FOR)), cause, None)
@@ -277,6 +295,7 @@ mod tests {
                 refuses(silent, Duration::ZERO, Some(congestion), 34, None),
             ),
             ("+15550000403", refuses(rings, RINGS_FOR, None, 21, None)),
+            ("+15550000302", refuses(rings, RINGS_FOR, None, 16, None)),
         ] {
             assert_eq!(in_dialplan(number, "carrier"), expected, "{number}");
         }
@@ -297,6 +316,10 @@ mod tests {
                 "+15550000404",
                 refuses(rings, RINGS_FOR, Some(congestion), 34, None),
             ),
+            (
+                "+15550008480",
+                refuses(early, ANNOUNCES_FOR, None, 19, None),
+            ),
         ] {
             assert_eq!(in_dialplan(number, "nohangup"), expected, "{number}");
         }
@@ -311,7 +334,7 @@ mod tests {
         let nobody = in_dialplan("+15550000200", "nowhere");
         assert_eq!(
             nobody,
-            refuses(Alert::Nothing, Duration::ZERO, None, 16, None)
+            refuses(Alert::Nothing, Duration::ZERO, None, NO_CAUSE, None)
         );
     }
 }

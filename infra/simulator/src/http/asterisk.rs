@@ -28,6 +28,10 @@ pub async fn info(State(switch): Ari) -> Json<Value> {
     }))
 }
 
+pub async fn all_endpoints(State(switch): Ari) -> Json<Vec<Value>> {
+    Json(switch.show_all_endpoints())
+}
+
 pub async fn endpoints(State(switch): Ari, Path(technology): Path<String>) -> Response {
     switch.show_endpoints(&technology).map_or_else(
         || {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::parameters::Parameters;
 use super::{Ari, done, message};
-use crate::switch::{Create, NoValue, Refusal};
+use crate::switch::{Create, Place, Refusal, Unreadable};
 
 pub async fn list(State(switch): Ari) -> Json<Vec<Value>> {
     Json(switch.show_all())
@@ -24,15 +24,11 @@ pub async fn show(State(switch): Ari, Path(id): Path<String>) -> Response {
 }
 
 pub async fn create(State(switch): Ari, given: Parameters) -> Response {
-    let app = given.text("app");
-    if app.is_empty() {
-        return message(StatusCode::BAD_REQUEST, "Application must be specified");
-    }
     let id = given.get("channelId").filter(|id| !id.is_empty());
     let result = switch.create(Create {
         id: id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
         endpoint: given.text("endpoint"),
-        app,
+        app: given.text("app"),
         app_args: given.text("appArgs"),
         variables: given.variables(),
     });
@@ -53,12 +49,12 @@ pub async fn dial(State(switch): Ari, Path(id): Path<String>, given: Parameters)
 pub async fn go_on(State(switch): Ari, Path(id): Path<String>, given: Parameters) -> Response {
     let priority = given.get("priority");
     let priority = priority.map_or(Some(1), |priority| priority.parse().ok());
-    done(switch.go_on(
-        &id,
-        &given.text("context"),
-        &given.text("extension"),
-        priority.unwrap_or_default(),
-    ))
+    let to = Place {
+        context: given.text("context"),
+        extension: given.text("extension"),
+        priority: priority.unwrap_or_default(),
+    };
+    done(switch.go_on(&id, to))
 }
 
 pub async fn hang_up(State(switch): Ari, Path(id): Path<String>, given: Parameters) -> Response {
@@ -76,10 +72,16 @@ pub async fn show_variable(
     }
     match switch.show_variable(&id, &name) {
         Ok(shown) => Json(shown).into_response(),
-        Err(NoValue::NoChannel) => message(StatusCode::NOT_FOUND, "Provided channel was not found"),
-        Err(NoValue::NoVariable) => {
+        Err(Unreadable::Channel) => {
+            message(StatusCode::NOT_FOUND, "Provided channel was not found")
+        }
+        Err(Unreadable::Variable) => {
             message(StatusCode::NOT_FOUND, "Provided variable was not found")
         }
+        Err(Unreadable::Function) => message(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Unable to read provided function",
+        ),
     }
 }
 

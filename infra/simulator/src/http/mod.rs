@@ -41,6 +41,7 @@ pub fn router(switch: Arc<Switch>, credentials: Credentials) -> Router {
             "/applications/{app}/eventFilter",
             put(asterisk::event_filter),
         )
+        .route("/endpoints", get(asterisk::all_endpoints))
         .route("/endpoints/{technology}", get(asterisk::endpoints))
         .route(
             "/endpoints/{technology}/{resource}",
@@ -105,7 +106,10 @@ impl IntoResponse for Refusal {
             Self::NotUp => (StatusCode::PRECONDITION_FAILED, "Channel in invalid state"),
             Self::NoEndpoint => (StatusCode::BAD_REQUEST, "Endpoint must be specified"),
             Self::InvalidEndpoint => (StatusCode::BAD_REQUEST, "Invalid endpoint specified"),
-            Self::InvalidReason => (StatusCode::BAD_REQUEST, "Invalid Reason"),
+            Self::InvalidReason => (
+                StatusCode::BAD_REQUEST,
+                "Invalid reason for hangup reason provided",
+            ),
             Self::AllocationFailed => {
                 let body = Json(json!({"error": "Allocation failed"}));
                 return (StatusCode::INTERNAL_SERVER_ERROR, body).into_response();

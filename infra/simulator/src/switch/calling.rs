@@ -115,13 +115,29 @@ impl Switch {
         match behaviour.outcome {
             Outcome::Refuses {
                 cause, sip_code, ..
-            } => self.end(id, End::refused(cause, sip_code)),
+            } => {
+                self.tell_of_redirection(id, sip_code);
+                self.end(id, End::refused(cause, sip_code));
+            }
             Outcome::AnswersBriefly(lasting) => {
                 self.change(id, "Up", "ANSWER");
                 sleep(lasting).await;
                 self.end(id, End::hung_up_by_callee());
             }
             Outcome::Answers(_) | Outcome::Waits => self.change(id, "Up", "ANSWER"),
+        }
+    }
+
+    /// A callee that redirects is told of with the address that it named, which is not dialled.
+    fn tell_of_redirection(&self, id: &str, sip_code: Option<u16>) {
+        let times = match sip_code {
+            Some(302) => 3,
+            Some(300..400) => 2,
+            _ => return,
+        };
+        for _ in 0..times {
+            let more = json!({"dialstatus": "CANCEL", "forward": "elsewhere", "dialstring": ""});
+            self.lock().emit(id, "Dial", more);
         }
     }
 

@@ -31,11 +31,14 @@ pub enum Command {
         done: oneshot::Sender<()>,
     },
     /// It goes on in the dialplan.
-    Continue {
-        context: String,
-        extension: String,
-        priority: u32,
-    },
+    Continue(Place),
+}
+
+/// A place in the dialplan.
+pub struct Place {
+    pub context: String,
+    pub extension: String,
+    pub priority: u32,
 }
 
 impl Switch {
@@ -50,25 +53,28 @@ impl Switch {
         accepted.map_err(|_| Refusal::AllocationFailed)
     }
 
-    /// Does what a channel is told, until it leaves Stasis.
+    /// Does what a channel is told, until it leaves Stasis. That is when it was told to continue and nothing
+    /// else is left to do, so what comes behind a `continue` still comes before it.
     pub(super) async fn obey(self: &Arc<Self>, id: &str, mut commands: mpsc::Receiver<Command>) {
-        while let Some(command) = commands.recv().await {
+        let mut goal = None;
+        loop {
+            let command = match &goal {
+                None => commands.recv().await,
+                Some(_) => commands.try_recv().ok(),
+            };
             match command {
-                Command::Play { playback, uris } => self.play(id, &playback, &uris).await,
-                Command::Set { name, value, done } => {
+                Some(Command::Play { playback, uris }) => self.play(id, &playback, &uris).await,
+                Some(Command::Set { name, value, done }) => {
                     self.set_now(id, &name, &value);
                     // Who asked may have gone.
                     let _ = done.send(());
                 }
-                Command::Continue {
-                    context,
-                    extension,
-                    priority,
-                } => {
-                    drop(commands);
-                    return self.run_dialplan(id, context, extension, priority).await;
-                }
+                Some(Command::Continue(to)) => goal = Some(to),
+                None => break,
             }
+        }
+        if let Some(goal) = goal {
+            self.run_dialplan(id, goal).await;
         }
     }
 
@@ -76,37 +82,20 @@ impl Switch {
     ///
     /// # Errors
     /// [`Refusal`] unless its application has it.
-    pub fn go_on(
-        &self,
-        id: &str,
-        context: &str,
-        extension: &str,
-        priority: u32,
-    ) -> Result<(), Refusal> {
-        let command = Command::Continue {
-            context: context.to_owned(),
-            extension: extension.to_owned(),
-            priority,
-        };
-        self.command(id, command)
+    pub fn go_on(&self, id: &str, to: Place) -> Result<(), Refusal> {
+        self.command(id, Command::Continue(to))
     }
 
-    async fn run_dialplan(
-        self: &Arc<Self>,
-        id: &str,
-        context: String,
-        extension: String,
-        priority: u32,
-    ) {
-        let route = route(&context, &extension, priority);
+    async fn run_dialplan(self: &Arc<Self>, id: &str, to: Place) {
+        let route = route(&to.context, &to.extension, to.priority);
         {
             let mut inner = self.lock();
             let Some(entry) = inner.channels.get_mut(id) else {
                 return;
             };
             entry.stage = Stage::Dialplan;
-            entry.channel.context = context;
-            entry.channel.extension = extension;
+            entry.channel.context = to.context;
+            entry.channel.extension = to.extension;
             (entry.channel.app_name, entry.channel.app_data) = match &route {
                 Route::Missing => ("", String::new()),
                 Route::Ivr(lasting) => ("Wait", lasting.as_secs().to_string()),

@@ -72,7 +72,6 @@ impl Switch {
             was_dialled: false,
             variables: HashMap::new(),
             limit: None,
-            playing: None,
             commands,
             over: over.clone(),
         };

@@ -112,19 +112,17 @@ impl Switch {
         (technology == "PJSIP").then(|| inner.endpoint_json(resource, state))?
     }
 
-    /// The endpoints of a technology; `None` if Asterisk has no such technology.
+    /// The endpoints of a technology; `None` if it has none or does not exist, as `Local`.
     pub fn show_endpoints(&self, technology: &str) -> Option<Vec<Value>> {
+        (technology == "PJSIP").then(|| self.show_all_endpoints())
+    }
+
+    /// All endpoints.
+    pub fn show_all_endpoints(&self) -> Vec<Value> {
         let inner = self.lock();
         let trunks = inner.faults.trunks.iter();
-        match technology {
-            "PJSIP" => Some(
-                trunks
-                    .filter_map(|(name, state)| inner.endpoint_json(name, *state))
-                    .collect(),
-            ),
-            "Local" => Some(Vec::new()),
-            _ => None,
-        }
+        let shown = trunks.filter_map(|(name, state)| inner.endpoint_json(name, *state));
+        shown.collect()
     }
 
     /// Whether Asterisk answers requests.

@@ -27,9 +27,10 @@ use playing::Playback;
 use second_leg::Phone;
 use variables::Limit;
 
+pub use commands::Place;
 pub use creating::Create;
 pub use faults::{Phase, TrunkState};
-pub use variables::NoValue;
+pub use variables::Unreadable;
 
 /// Dials that are remembered, for [`Switch::dials_to`].
 const REMEMBERED_DIALS: usize = 100_000;
@@ -82,8 +83,6 @@ struct Entry {
     was_dialled: bool,
     variables: HashMap<String, String>,
     limit: Option<Limit>,
-    /// What is playing just now.
-    playing: Option<Value>,
     commands: mpsc::Sender<Command>,
     over: CancellationToken,
 }

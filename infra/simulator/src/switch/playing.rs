@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::commands::Command;
-use super::{Refusal, Switch};
+use super::{Inner, Refusal, Switch};
 
 /// How long each thing that is played lasts.
 const SOUND_FOR: Duration = Duration::from_millis(300);
@@ -14,7 +14,10 @@ const SOUND_FOR: Duration = Duration::from_millis(300);
 /// A playback that has not finished.
 pub struct Playback {
     /// Whom it is played to.
-    pub channel: String,
+    channel: String,
+    /// Playbacks of a channel are played in this order.
+    order: usize,
+    has_begun: bool,
     shown: Value,
     stopped: CancellationToken,
 }
@@ -56,6 +59,8 @@ impl Switch {
         let queued = shown(id, playback, "queued", &uris);
         let entry = Playback {
             channel: id.to_owned(),
+            order: self.next_name(),
+            has_begun: false,
             shown: queued.clone(),
             stopped: CancellationToken::new(),
         };
@@ -84,14 +89,12 @@ impl Switch {
 
     /// Plays to a channel until the list is over or was stopped.
     pub(super) async fn play(&self, id: &str, playback: &str, uris: &[String]) {
-        let Some(stopped) = self
-            .lock()
-            .playbacks
-            .get(playback)
-            .map(|playback| playback.stopped.clone())
-        else {
+        let Some(stopped) = self.stopped(playback) else {
             return;
         };
+        if stopped.is_cancelled() {
+            return self.tell(id, playback, "PlaybackFinished", "done", uris);
+        }
         for rest in (0..uris.len()).map(|first| &uris[first..]) {
             self.tell(id, playback, "PlaybackStarted", "playing", rest);
             let state = match Sound::of(&rest[0]) {
@@ -106,7 +109,7 @@ impl Switch {
                 Sound::Dropped => continue,
             };
             if stopped.is_cancelled() {
-                return self.tell(id, playback, "PlaybackFinished", "done", &rest[..1]);
+                return self.tell(id, playback, "PlaybackFinished", "done", rest);
             }
             if rest.len() == 1 {
                 return self.tell(id, playback, "PlaybackFinished", state, rest);
@@ -114,27 +117,54 @@ impl Switch {
             self.tell(id, playback, "PlaybackContinuing", "continuing", rest);
         }
         // The last item was dropped, and the end of the list with it.
-        let mut inner = self.lock();
-        inner.playbacks.remove(playback);
-        if let Some(entry) = inner.channels.get_mut(id) {
-            entry.playing = None;
-        }
+        self.lock().playbacks.remove(playback);
+    }
+
+    fn stopped(&self, playback: &str) -> Option<CancellationToken> {
+        let inner = self.lock();
+        let playback = inner.playbacks.get(playback)?;
+        Some(playback.stopped.clone())
     }
 
     /// Says how a playback is, and remembers it.
     fn tell(&self, id: &str, playback: &str, event: &str, state: &str, uris: &[String]) {
         let mut inner = self.lock();
         let now = shown(id, playback, state, uris);
-        let is_over = event == "PlaybackFinished";
-        if let Some(entry) = inner.channels.get_mut(id) {
-            entry.playing = (!is_over).then(|| now.clone());
-        }
-        if is_over {
+        if event == "PlaybackFinished" {
             inner.playbacks.remove(playback);
         } else if let Some(playback) = inner.playbacks.get_mut(playback) {
+            playback.has_begun = true;
             playback.shown = now.clone();
         }
         inner.emit(id, event, json!({"playback": now}));
+    }
+}
+
+impl Inner {
+    /// Ends the playback of a channel that is over, and those that wait behind it: each begins and fails
+    /// at once, or, if they are not told, is gone without a word.
+    pub fn break_off_playbacks(&mut self, id: &str, are_told: bool) {
+        let of_channel = self
+            .playbacks
+            .extract_if(|_, playback| playback.channel == id);
+        let mut playbacks: Vec<_> = of_channel.map(|(_, playback)| playback).collect();
+        playbacks.sort_by_key(|playback| playback.order);
+        for Playback {
+            has_begun,
+            mut shown,
+            ..
+        } in playbacks
+        {
+            if !has_begun && !are_told {
+                continue;
+            }
+            if !has_begun {
+                shown["state"] = "playing".into();
+                self.emit(id, "PlaybackStarted", json!({"playback": shown}));
+            }
+            shown["state"] = "failed".into();
+            self.emit(id, "PlaybackFinished", json!({"playback": shown}));
+        }
     }
 }
 

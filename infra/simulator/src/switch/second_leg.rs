@@ -13,7 +13,8 @@ use crate::callee::{self, Alert, Behaviour, Outcome};
 use crate::endpoint::Endpoint;
 use crate::events::{Channel, event, timestamp};
 
-/// How long a `Local` channel without `/n` stays after its second phone has answered.
+/// How long a `Local` channel without `/n` stays after its second phone has answered. Asterisk takes it
+/// out with the first sound, which is always heard here.
 const OPTIMISED_AWAY_AFTER: Duration = Duration::from_millis(20);
 /// How long two phones talk that no channel of ours is between any more.
 const UNSEEN_FOR: Duration = Duration::from_mins(1);
@@ -42,11 +43,22 @@ impl Switch {
         }
         let talks_for = match behaviour.outcome {
             Outcome::Waits => return std::future::pending().await,
-            Outcome::Refuses { after, cause, .. } => {
+            Outcome::Refuses {
+                after,
+                cause,
+                sip_code,
+                ..
+            } => {
                 sleep(after).await;
-                let status = if cause == 17 { "BUSY" } else { "CONGESTION" };
+                let (status, cause) = match (sip_code, cause) {
+                    (Some(300..400), _) => ("CONGESTION", 16),
+                    (_, 3) => ("CHANUNAVAIL", 3),
+                    (_, 17) => ("BUSY", 17),
+                    (_, 34) => ("CONGESTION", 34),
+                    _ => ("NOANSWER", cause),
+                };
                 leg.tell("Down", status);
-                return self.end(id, End::by_dialplan(16));
+                return self.end(id, End::by_dialplan(cause));
             }
             Outcome::Answers(after) => {
                 sleep(after).await;

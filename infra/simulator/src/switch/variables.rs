@@ -35,7 +35,7 @@ impl Switch {
     /// Sets a variable when it is its turn, and returns then.
     ///
     /// # Errors
-    /// [`Refusal`] unless the channel's application has it until then.
+    /// [`Refusal`] unless the channel's application has it.
     pub async fn set_variable(&self, id: &str, name: &str, value: &str) -> Result<(), Refusal> {
         let (done, told) = oneshot::channel();
         let command = Command::Set {
@@ -44,7 +44,9 @@ impl Switch {
             done,
         };
         self.command(id, command)?;
-        told.await.map_err(|_| Refusal::NotFound)
+        // If the channel ends before its turn comes, Asterisk says the same.
+        let _ = told.await;
+        Ok(())
     }
 
     /// Sets a variable now.
@@ -56,7 +58,9 @@ impl Switch {
         let Some(entry) = inner.channels.get_mut(id) else {
             return;
         };
-        if entry.variables.len() < MAX_VARIABLES {
+        if value.is_empty() {
+            entry.variables.remove(name);
+        } else if entry.variables.len() < MAX_VARIABLES {
             entry.variables.insert(name.to_owned(), value.to_owned());
         }
     }
@@ -64,10 +68,10 @@ impl Switch {
     /// The value of a variable as ARI shows it.
     ///
     /// # Errors
-    /// [`NoValue`] if there is none.
-    pub fn show_variable(&self, id: &str, name: &str) -> Result<Value, NoValue> {
+    /// [`Unreadable`] if there is none.
+    pub fn show_variable(&self, id: &str, name: &str) -> Result<Value, Unreadable> {
         let inner = self.lock();
-        let entry = inner.channels.get(id).ok_or(NoValue::NoChannel)?;
+        let entry = inner.channels.get(id).ok_or(Unreadable::Channel)?;
         let value = if name == ABSOLUTE_TIMEOUT {
             entry.limit.as_ref().map_or_else(
                 || "0".to_owned(),
@@ -77,10 +81,14 @@ impl Switch {
                 },
             )
         } else if let Some(place) = arguments(name, "DIALPLAN_EXISTS") {
-            exists(place).to_owned()
+            exists(place).ok_or(Unreadable::Function)?.to_owned()
         } else {
-            let value = entry.variables.get(name);
-            value.ok_or(NoValue::NoVariable)?.clone()
+            let none = if is_function(name) {
+                Unreadable::Function
+            } else {
+                Unreadable::Variable
+            };
+            entry.variables.get(name).ok_or(none)?.clone()
         };
         Ok(json!({"value": value}))
     }
@@ -124,11 +132,13 @@ impl Switch {
 
 /// Why a variable has no value to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoValue {
+pub enum Unreadable {
     /// The channel does not exist.
-    NoChannel,
+    Channel,
     /// The channel has no such variable.
-    NoVariable,
+    Variable,
+    /// There is no such function, or not with these arguments.
+    Function,
 }
 
 /// What stands between the brackets behind the name of a function.
@@ -138,12 +148,12 @@ fn arguments<'a>(text: &'a str, function: &str) -> Option<&'a str> {
         .strip_suffix(')')
 }
 
-/// What `DIALPLAN_EXISTS` tells of `context,extension,priority`.
-fn exists(place: &str) -> &'static str {
+/// What `DIALPLAN_EXISTS` tells of `context,extension,priority`, of which the context alone is needed.
+fn exists(place: &str) -> Option<&'static str> {
     let mut parts = place.split(',');
-    let mut next = || parts.next().unwrap_or_default();
-    let (context, extension, priority) = (next(), next(), next());
-    let priority = if priority.is_empty() { "1" } else { priority };
-    let is_there = dialplan::exists(context, extension, priority.parse().unwrap_or_default());
-    if is_there { "1" } else { "0" }
+    let context = parts.next().filter(|context| !context.is_empty())?;
+    let extension = parts.next().unwrap_or("s");
+    let priority = parts.next().map_or(Ok(1), str::parse);
+    let is_there = dialplan::exists(context, extension, priority.unwrap_or_default());
+    Some(if is_there { "1" } else { "0" })
 }
