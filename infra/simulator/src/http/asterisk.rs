@@ -23,6 +23,8 @@ const VERSION: &str = "22.10.1-simulator";
 pub async fn info(State(switch): Ari) -> Json<Value> {
     let started_at = switch.started_at();
     Json(json!({
+        "build": {"os": "Linux", "options": "", "user": "nobody"},
+        "config": {"name": "", "default_language": "en"},
         "status": {"startup_time": started_at, "last_reload_time": started_at},
         "system": {"version": VERSION, "entity_id": "02:00:00:00:00:01"}
     }))

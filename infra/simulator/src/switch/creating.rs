@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::commands::MAX_COMMANDS;
 use super::variables::is_function;
-use super::{Entry, Refusal, Stage, Switch};
+use super::{Entry, Inner, Refusal, Stage, Switch};
 use crate::endpoint::{self, Endpoint, Unusable};
 use crate::events::{Channel, timestamp};
 
@@ -66,6 +66,7 @@ impl Switch {
         let entry = Entry {
             channel,
             app: create.app,
+            app_args: create.app_args,
             stage: Stage::Starting,
             endpoint,
             destination,
@@ -81,13 +82,15 @@ impl Switch {
             self.set_now(&create.id, name, value);
         }
         let (switch, id) = (Arc::clone(self), create.id);
-        let variables = create.variables;
         tokio::spawn(async move {
-            tokio::time::sleep(STASIS_START_AFTER).await;
-            switch.start_stasis(&id, &create.app_args, &variables);
+            let living = async {
+                tokio::time::sleep(STASIS_START_AFTER).await;
+                switch.lock().start_stasis(&id);
+                switch.obey(&id, received).await;
+            };
             tokio::select! {
                 () = over.cancelled() => {}
-                () = switch.obey(&id, received) => {}
+                () = living => {}
             }
         });
         Ok(shown)
@@ -126,27 +129,31 @@ impl Switch {
             created: timestamp(),
         }
     }
+}
 
-    fn start_stasis(&self, id: &str, args: &str, variables: &HashMap<String, String>) {
-        let mut inner = self.lock();
-        let Some(entry) = inner.channels.get_mut(id) else {
+impl Inner {
+    /// Gives a new channel to its application.
+    pub fn start_stasis(&mut self, id: &str) {
+        let Some(entry) = self.channels.get_mut(id) else {
             return;
         };
         entry.stage = Stage::Stasis;
         entry.channel.app_name = "Stasis";
-        entry.channel.app_data = format!("{},{args}", entry.app);
-        let args: Vec<_> = args.split(',').collect();
-        let args = json!({"args": args});
-        for (name, value) in variables.iter().filter(|(name, _)| !is_function(name)) {
-            let variable = json!({"variable": name, "value": value});
-            inner.emit(id, "ChannelVarset", variable);
+        entry.channel.app_data = format!("{},{}", entry.app, entry.app_args);
+        let args: Vec<_> = entry.app_args.split(',').collect();
+        let start = json!({"args": args});
+        let variables: Vec<_> = entry
+            .variables
+            .iter()
+            .filter(|(name, _)| !is_function(name))
+            .map(|(name, value)| json!({"variable": name, "value": value}))
+            .collect();
+        for variable in variables {
+            self.emit(id, "ChannelVarset", variable);
         }
-        inner.emit(id, "ChannelDialplan", json!({"dialplan_app": "Stasis"}));
-        inner.emit(
-            id,
-            "ChannelVarset",
-            json!({"variable": "STASISSTATUS", "value": ""}),
-        );
-        inner.emit(id, "StasisStart", args);
+        self.emit(id, "ChannelDialplan", json!({"dialplan_app": "Stasis"}));
+        let status = json!({"variable": "STASISSTATUS", "value": ""});
+        self.emit(id, "ChannelVarset", status);
+        self.emit(id, "StasisStart", start);
     }
 }

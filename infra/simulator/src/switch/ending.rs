@@ -154,6 +154,13 @@ impl Switch {
             return;
         };
         entry.over.cancel();
+        if entry.stage == Stage::Starting {
+            // A channel that ends this early is given to its application all the same.
+            inner.start_stasis(id);
+        }
+        let Some(entry) = inner.channels.get(id) else {
+            return;
+        };
         let stage = entry.stage;
         let is_trunk = matches!(entry.endpoint, Endpoint::Trunk { .. });
         let (mut end, late_request) = if entry.was_dialled {

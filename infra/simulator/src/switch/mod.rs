@@ -76,6 +76,7 @@ struct Inner {
 struct Entry {
     channel: Channel,
     app: String,
+    app_args: String,
     stage: Stage,
     endpoint: Endpoint,
     /// The dial string.

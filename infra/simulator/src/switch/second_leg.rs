@@ -67,11 +67,13 @@ impl Switch {
             Outcome::AnswersBriefly(lasting) => Some(lasting),
         };
         leg.tell("Up", "ANSWER");
-        if self.is_optimised_away(id) {
+        if let Some(first) = self.optimised_away(id) {
             sleep(OPTIMISED_AWAY_AFTER).await;
+            let first = Leg::new(self, id, &first, "Up");
             let lasting = talks_for.unwrap_or(UNSEEN_FOR);
             tokio::spawn(async move {
                 tokio::select! {
+                    () = first.hung_up.cancelled() => {}
                     () = leg.hung_up.cancelled() => {}
                     () = sleep(lasting) => {}
                 }
@@ -85,24 +87,28 @@ impl Switch {
         self.end(id, End::by_dialplan(16));
     }
 
-    /// Whether the channel leaves the call as soon as its two phones can talk without it.
-    fn is_optimised_away(&self, id: &str) -> bool {
-        let inner = self.lock();
-        inner
-            .channels
-            .get(id)
-            .is_some_and(|entry| matches!(entry.endpoint, Endpoint::Local { stays: false, .. }))
+    /// The number of the first phone, if the channel leaves the call as soon as the two phones can talk
+    /// without it.
+    fn optimised_away(&self, id: &str) -> Option<String> {
+        match &self.lock().channels.get(id)?.endpoint {
+            Endpoint::Local {
+                number,
+                stays: false,
+                ..
+            } => Some(number.clone()),
+            _ => None,
+        }
     }
 }
 
-/// A second phone as the switch knows it.
+/// A phone of the dialplan's as the switch knows it.
 pub struct Phone {
     pub channel: Channel,
     /// Cancelled when somebody hangs the phone up over ARI.
     pub hung_up: CancellationToken,
 }
 
-/// A second phone while it is in a call; it is gone when this is dropped.
+/// A phone of the dialplan's while it is in a call; its channel is gone when this is dropped.
 struct Leg {
     switch: Arc<Switch>,
     /// The channel that it was dialled for.
@@ -114,12 +120,23 @@ struct Leg {
 impl Leg {
     /// `None` if the caller is gone.
     fn dial(switch: &Arc<Switch>, caller: &str, number: &str) -> Option<Self> {
+        switch.lock().channels.get(caller)?;
+        let leg = Self::new(switch, caller, number, "Down");
+        let destination = format!("{number}@trunk");
+        let mut inner = switch.lock();
+        inner.emit_second_dial(caller, &leg.id, "", &destination);
+        inner.remember_dial(destination);
+        drop(inner);
+        Some(leg)
+    }
+
+    fn new(switch: &Arc<Switch>, caller: &str, number: &str, state: &'static str) -> Self {
         let name = switch.next_name();
         let id = format!("leg.{name}");
         let channel = Channel {
             id: id.clone(),
             name: format!("PJSIP/trunk-{name:08x}"),
-            state: "Down",
+            state,
             caller_number: number.to_owned(),
             caller_name: String::new(),
             context: "from-trunk".to_owned(),
@@ -128,26 +145,18 @@ impl Leg {
             app_data: "(Outgoing Line)".to_owned(),
             created: timestamp(),
         };
-        let destination = format!("{number}@trunk");
-        let mut inner = switch.lock();
-        inner.channels.get(caller)?;
         let hung_up = CancellationToken::new();
-        inner.legs.insert(
-            id.clone(),
-            Phone {
-                channel,
-                hung_up: hung_up.clone(),
-            },
-        );
-        inner.remember_dial(destination.clone());
-        inner.emit_second_dial(caller, &id, "", &destination);
-        drop(inner);
-        Some(Self {
+        let phone = Phone {
+            channel,
+            hung_up: hung_up.clone(),
+        };
+        switch.lock().legs.insert(id.clone(), phone);
+        Self {
             switch: Arc::clone(switch),
             caller: caller.to_owned(),
             id,
             hung_up,
-        })
+        }
     }
 
     fn tell(&self, state: &'static str, status: &str) {
