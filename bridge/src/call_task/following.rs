@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 use super::questions::{Look, Question, look};
 use super::{CallTask, Dialling, Later, Since, Stamp};
-use crate::ari::{Asterisk, ChannelReply, PlaybackId};
+use crate::ari::{AriError, Asterisk, ChannelReply, PlaybackId};
 use crate::backoff::Backoff;
 use crate::crash;
 use crate::flag::{Flag, Moment};
@@ -363,8 +363,15 @@ impl CallTask {
     pub(super) fn played(&mut self, item: Option<usize>, whole: bool, at: When) {
         // A callee who hangs up while something plays has not been failed.
         let whole = whole || self.announced.is_some();
-        self.playlist.finish(item, whole);
+        let missed = self.may_have_missed_playback();
+        self.playlist.finish(item, whole, missed);
         self.settle_playlist(at);
+    }
+
+    /// Whether the event of a playback's end may have been missed.
+    fn may_have_missed_playback(&self) -> bool {
+        let since = self.live.as_ref().and_then(|live| live.played_since);
+        since != Some(self.shared.up.moment())
     }
 
     /// Ends the call once everything that was to be played is over.
@@ -480,6 +487,7 @@ impl CallTask {
     /// Continues an answered call that waits, or sees to it that it is played to, unless that is
     /// under way. `playing` is what plays now.
     fn go_on(&mut self, playing: Option<PlaybackId>, at: When) {
+        let missed = self.may_have_missed_playback();
         let Some(live) = &mut self.live else {
             return;
         };
@@ -494,7 +502,6 @@ impl CallTask {
             self.play();
             return;
         }
-        let missed = live.played_since != Some(self.shared.up.moment());
         match playing {
             Some(playing) => {
                 live.playback_check = Some(Box::pin(tokio::time::sleep(CHECK_PLAYBACK_EVERY)));
@@ -626,6 +633,10 @@ async fn play_item(ari: &dyn Asterisk, playback: PlaybackId, uri: &str) -> bool 
             }
             Err(error) => {
                 tracing::warn!(call_id = %id, error = %error::chain(&error), "the call is not played to");
+                // Asked twice, Asterisk plays it twice.
+                if matches!(error, AriError::NoAnswer { sent: true, .. }) {
+                    return matches!(ari.is_playing(playback).await, Ok(true));
+                }
             }
         }
         if tried < PLAY_TRIES {

@@ -37,7 +37,9 @@ impl Playlist {
     pub fn set_queued(&mut self, queued: usize) {
         self.queued = true;
         for item in self.items.iter_mut().skip(queued) {
-            *item = Item::NotHeard;
+            if *item == Item::Open {
+                *item = Item::NotHeard;
+            }
         }
     }
 
@@ -48,7 +50,7 @@ impl Playlist {
 
     /// One item is over, or the whole list if `item` is `None`. What was before it in the list and
     /// has not been heard of is over as well.
-    pub fn finish(&mut self, item: Option<usize>, whole: bool) {
+    pub fn finish(&mut self, item: Option<usize>, whole: bool, events_missed: bool) {
         let state = if whole { Item::Heard } else { Item::NotHeard };
         let Some(index) = item else {
             for item in self.items.iter_mut().filter(|item| **item == Item::Open) {
@@ -56,11 +58,7 @@ impl Playlist {
             }
             return;
         };
-        for earlier in self.items.iter_mut().take(index) {
-            if *earlier == Item::Open {
-                *earlier = Item::Unseen;
-            }
-        }
+        self.pass_over(index, events_missed);
         if let Some(item) = self.items.get_mut(index)
             && *item == Item::Open
         {
@@ -137,7 +135,7 @@ mod tests {
             list.set_queued(3);
             for (item, whole) in results.into_iter().enumerate() {
                 assert_eq!(list.heard(), None);
-                list.finish(Some(item), whole);
+                list.finish(Some(item), whole, false);
             }
             assert_eq!(list.heard(), Some(expected), "{results:?}");
         }
@@ -146,8 +144,8 @@ mod tests {
     #[test]
     fn an_item_may_be_over_before_the_list_is_queued() {
         let mut list = Playlist::new(2);
-        list.finish(Some(0), false);
-        list.finish(Some(1), true);
+        list.finish(Some(0), false, false);
+        list.finish(Some(1), true, false);
         assert_eq!(list.heard(), None);
         list.set_queued(2);
         assert_eq!(list.heard(), Some(Heard::NotAll));
@@ -157,7 +155,7 @@ mod tests {
     fn an_item_that_could_not_be_queued_was_not_heard() {
         let mut list = Playlist::new(2);
         list.set_queued(1);
-        list.finish(Some(0), true);
+        list.finish(Some(0), true, false);
         assert_eq!(list.heard(), Some(Heard::NotAll));
         let mut list = Playlist::new(2);
         list.set_queued(0);
@@ -169,10 +167,9 @@ mod tests {
         for (missed, expected) in [(false, Heard::NotAll), (true, Heard::Unknown)] {
             let mut list = Playlist::new(3);
             list.set_queued(3);
-            list.finish(Some(0), true);
+            list.finish(Some(0), true, false);
             assert_eq!(list.open().collect::<Vec<_>>(), [1, 2]);
-            list.pass_over(2, missed);
-            list.finish(Some(2), true);
+            list.finish(Some(2), true, missed);
             assert_eq!(list.heard(), Some(expected));
             let mut list = Playlist::new(2);
             list.set_queued(2);
@@ -185,12 +182,12 @@ mod tests {
     fn a_list_that_was_begun_before_is_over_with_its_last_item() {
         let mut list = Playlist::new(3);
         list.set_begun_before();
-        list.finish(Some(2), true);
+        list.finish(Some(2), true, true);
         assert_eq!(list.heard(), Some(Heard::Unknown));
         // A playback of the whole list, of an earlier release.
         let mut list = Playlist::new(2);
         list.set_begun_before();
-        list.finish(None, true);
+        list.finish(None, true, true);
         assert_eq!(list.heard(), Some(Heard::All));
     }
 }

@@ -208,7 +208,11 @@ impl Call {
                 Some((call, Effect::Forget))
             }
             (Answered, CallEvent::EndUnseen) => {
-                let mut call = self.ended(CallStatus::Completed, self.no_later_than_limit(at));
+                let mut call = self.ended(CallStatus::Completed, at);
+                if kept(Rule::UnseenEndBounded) {
+                    // The call cannot have lasted beyond its limit, whenever that is noticed.
+                    call.ended_at = call.ended_at.min(self.latest_end().or(call.ended_at));
+                }
                 call.failure_reason = Some(FailureReason::EndNotSeen);
                 Some((call, Effect::Forget))
             }
@@ -281,15 +285,6 @@ impl Call {
     /// Whether the channel was dialled, by the events of its end or by what the record has.
     fn is_known_dialled(&self, dialled: Dialled) -> bool {
         dialled == Dialled::Yes || self.alerted_at.is_some() || self.answered_at.is_some()
-    }
-
-    /// The moment, or the call's limit if that was earlier.
-    fn no_later_than_limit(&self, at: When) -> When {
-        let limit = self.latest_end().filter(|_| kept(Rule::UnseenEndBounded));
-        When {
-            now: limit.map_or(at.now, |limit| limit.min(at.now)),
-            asterisk: at.asterisk,
-        }
     }
 
     /// Whether something is being played to the callee.
@@ -609,8 +604,7 @@ pub(crate) mod tests {
                     .is_some_and(|reason| !reason.is_of_completed()));
                 prop_assert!(next.duration().is_none() || next.status == CallStatus::Completed);
                 if let (CallEvent::EndUnseen, Some(limit)) = (event, next.latest_end()) {
-                    let last = call.timeline.last().map(|entry| entry.recorded_at);
-                    prop_assert!(next.ended_at <= Some(limit).max(last));
+                    prop_assert!(call.answered_at.is_none() || next.ended_at <= Some(limit));
                 }
                 prop_assert!(next.status != CallStatus::Completed || next.answered_at.is_some());
                 prop_assert!(next.status != CallStatus::NoAnswer || next.alerted_at.is_some());
