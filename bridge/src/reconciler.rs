@@ -1,18 +1,19 @@
 //! Reconciliation: finds the calls that this bridge owns and does not follow, and the channels of its
 //! application that no call has. At the start, after each reconnect, and now and then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::{error, tables};
-use domain::Timestamp;
 use domain::rules::{Rule, kept};
+use domain::{CallId, Timestamp};
 use futures_util::{StreamExt, stream};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::adoption::{Adopter, Found};
+use crate::ari::Place;
 use crate::flag::Flag;
 
 /// How often it is done while nothing has happened: the index of calls lags a little, so one look may miss one.
@@ -38,6 +39,7 @@ impl Reconciler {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = self.up.moment();
+        let mut foreign = BTreeSet::new();
         loop {
             let reconnected = tokio::select! {
                 biased;
@@ -54,18 +56,31 @@ impl Reconciler {
             if reconnected && kept(Rule::ResyncedOnReconnect) {
                 self.adopter.shared.registry.resync();
             }
+            let look = async {
+                if reconnected {
+                    // An earlier life may have left it.
+                    let deleted = self.adopter.shared.outside.ari.delete_canary().await;
+                    if let Err(error) = deleted {
+                        tracing::warn!(error = %error::chain(&error), "the canary channel was not deleted");
+                    }
+                }
+                self.look_around(&mut foreign).await
+            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                found_all = self.look_around() => if !found_all {
+                found_all = look => if !found_all {
                     ticks.reset_after(AGAIN_AFTER);
                 }
             }
         }
     }
 
-    /// Whether nothing kept it from finding all.
-    async fn look_around(&self) -> bool {
+    /// Looks for calls that nobody follows. `foreign` are channels outside our application that have
+    /// turned out to be other programs', so that each is looked up once.
+    ///
+    /// Returns whether nothing kept it from finding all.
+    async fn look_around(&self, foreign: &mut BTreeSet<CallId>) -> bool {
         self.adopter.shared.unsettled.forget_old();
         let holder = tables::held_by(&self.adopter.shared.settings.bridge_id);
         let end_of_time = Timestamp::from_millis(i64::MAX);
@@ -75,28 +90,48 @@ impl Reconciler {
                 .outside
                 .calls
                 .held(&holder, end_of_time, MOST),
-            self.adopter.shared.outside.ari.our_channels(),
+            self.adopter.shared.outside.ari.channels(),
         );
         let found_all = held.is_ok() && channels.is_ok();
-        let mut ids = BTreeSet::new();
+        let mut places = BTreeMap::new();
         match held {
             Ok(_) if !kept(Rule::HeldReconciled) => {}
-            Ok(held) => ids.extend(held.into_iter().map(|(_, id)| id)),
+            Ok(held) => places.extend(held.into_iter().map(|(_, id)| (id, Place::OurApp))),
             Err(error) => {
                 tracing::warn!(error = %error::chain(&error), "this bridge's calls were not listed");
             }
         }
         match channels {
             Ok(_) if !kept(Rule::ChannelsReconciled) => {}
-            Ok(channels) => ids.extend(channels),
+            Ok(channels) => {
+                let there: BTreeSet<_> = channels.iter().map(|channel| channel.id).collect();
+                foreign.retain(|id| there.contains(id));
+                for channel in channels {
+                    let counts = match channel.place {
+                        Place::OurApp => true,
+                        Place::Elsewhere => {
+                            !foreign.contains(&channel.id) && kept(Rule::LeftChannelsFound)
+                        }
+                    };
+                    if counts {
+                        places.entry(channel.id).or_insert(channel.place);
+                    }
+                }
+            }
             Err(error) => {
                 tracing::warn!(error = %error::chain(&error), "this bridge's channels were not listed");
             }
         }
-        let found = stream::iter(ids).map(|id| self.adopter.take_on(id));
+        let found = stream::iter(places)
+            .map(async |(id, place)| (id, self.adopter.take_on(id, place).await))
+            .buffer_unordered(AT_ONCE);
         found
-            .buffer_unordered(AT_ONCE)
-            .fold(found_all, async |all, found| all && found != Found::Unread)
+            .fold(found_all, |all, (id, found)| {
+                if found == Found::Foreign && foreign.len() < MOST {
+                    foreign.insert(id);
+                }
+                std::future::ready(all && found != Found::Unread)
+            })
             .await
     }
 }

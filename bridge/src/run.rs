@@ -6,7 +6,7 @@ use std::time::Duration;
 use cloud::aws::Clients;
 use cloud::ports::Calls;
 use cloud::queue::MAX_WAIT;
-use domain::CallId;
+use domain::{CallId, WaitingReason};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -19,6 +19,7 @@ use crate::ari::listener::Listener;
 use crate::ari::{AriError, Asterisk};
 use crate::backoff::MAX_RETURN_AFTER;
 use crate::breaker::Breaker;
+use crate::circuits::Circuits;
 use crate::control::Control;
 use crate::deleter;
 use crate::flag::Flag;
@@ -32,6 +33,7 @@ use crate::reconciler::Reconciler;
 use crate::registry::Registry;
 use crate::settings::BridgeSettings;
 use crate::shared::Shared;
+use crate::targets::Targets;
 use crate::unsettled::Unsettled;
 
 /// Channels that wait to be hung up because nobody dialled them.
@@ -54,6 +56,7 @@ pub struct Vitals {
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     up: Arc<Flag>,
+    circuits: Arc<Circuits>,
 }
 
 impl Vitals {
@@ -63,10 +66,17 @@ impl Vitals {
         self.up.is_up()
     }
 
+    /// Why calls wait in the queue although events arrive, if they do.
+    #[must_use]
+    pub fn waiting_reason(&self) -> Option<WaitingReason> {
+        self.circuits.reason()
+    }
+
     /// The metrics in Prometheus' text format.
     #[must_use]
     pub fn metrics(&self) -> String {
-        self.metrics.text(self.registry.len(), self.is_up())
+        self.metrics
+            .text(self.registry.len(), self.is_up(), self.waiting_reason())
     }
 }
 
@@ -81,6 +91,7 @@ pub struct Bridge {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     up: Arc<Flag>,
+    circuits: Arc<Circuits>,
     shutdown_timeout: Duration,
 }
 
@@ -105,6 +116,7 @@ impl Bridge {
         let registry = Arc::new(Registry::default());
         let up = Arc::new(Flag::default());
         let known = Arc::new(Flag::default());
+        let circuits = Circuits::new();
         let (orphans_tx, orphans) = mpsc::channel(ORPHANS);
         let (done, done_rx) = mpsc::channel(deleter::BACKLOG);
         let deleter = tokio::spawn(deleter::run(Arc::clone(&outside.queue), done_rx));
@@ -133,6 +145,7 @@ impl Bridge {
             metrics: Arc::clone(&metrics),
             up: Arc::clone(&up),
             known: Arc::clone(&known),
+            circuits: Arc::clone(&circuits),
         };
         errands.spawn(heart.run(closing.clone()));
         let shutdown_timeout = settings.shutdown_timeout;
@@ -142,6 +155,9 @@ impl Bridge {
         let pacer = Arc::new(Pacer::new(settings.max_calls_per_second));
         let pollers = settings.pollers;
         let (ari_breaker, store_breaker) = start_breakers(&errands, &outside, &closing);
+        let (probing, asterisk) = (Arc::clone(&circuits), Arc::clone(&outside.ari));
+        let stop_probing = closing.clone();
+        errands.spawn(async move { probing.probe(asterisk, stop_probing).await });
         let shared = Arc::new(Shared {
             settings,
             outside,
@@ -149,6 +165,9 @@ impl Bridge {
             metrics: Arc::clone(&metrics),
             registry: Arc::clone(&registry),
             unsettled: Unsettled::new(back_within),
+            up: Arc::clone(&up),
+            targets: Targets::default(),
+            circuits: Arc::clone(&circuits),
             ari_breaker,
             store_breaker,
             errands: errands.clone(),
@@ -194,6 +213,7 @@ impl Bridge {
             registry,
             metrics,
             up,
+            circuits,
             shutdown_timeout,
         }
     }
@@ -222,6 +242,7 @@ impl Bridge {
             metrics: Arc::clone(&self.metrics),
             registry: Arc::clone(&self.registry),
             up: Arc::clone(&self.up),
+            circuits: Arc::clone(&self.circuits),
         }
     }
 

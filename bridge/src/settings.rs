@@ -141,11 +141,6 @@ pub struct BridgeSettings {
 /// Loopback: metrics are nobody's business outside.
 const DEFAULT_METRICS_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
 
-/// Added to a call's dial timeout and longest duration: for the hangup itself.
-pub const DEADLINE_GRACE: Duration = Duration::from_secs(30);
-/// How long an event may take to confirm a dial whose answer was lost.
-pub const DIAL_CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(3);
-
 impl BridgeSettings {
     /// Reads the settings.
     pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
@@ -201,7 +196,8 @@ impl BridgeSettings {
     }
 
     /// The longest time from a message's receipt to its deletion: every create and every wait
-    /// in full, the claim and the dial. A message must not come back before.
+    /// in full, the claim and the dial. A message must not come back before. A refused create takes
+    /// longer; should its message come back meanwhile, its call still has only this one task.
     fn longest_origination(&self) -> Duration {
         let retries = u32::from(self.retry.retries);
         let creates = self.ari.request_timeout * (retries + 1);

@@ -84,7 +84,7 @@ impl AriClient {
             }
             Err(error) => return Err(error.into()),
         }
-        match self.our_channels().await {
+        match self.channels().await {
             Ok(_) => Ok(()),
             Err(AriError::Status { status: 404, .. }) => {
                 Err(Lack::Module("/ari/channels", "res_ari_channels.so"))

@@ -68,6 +68,8 @@ pub fn encode(call: &Call, expires_at: Timestamp) -> Item {
         ("fingerprint", request.fingerprint.as_ref().map(text)),
     ];
     insert_present(&mut item, optional);
+    let waiting = call.waiting_reason.as_ref().map(text);
+    insert_present(&mut item, [("waiting_reason", waiting)]);
     if let Some(media) = &request.media {
         let uris = media.uris().map(text).collect();
         item.insert("media".to_owned(), AttributeValue::L(uris));
@@ -195,6 +197,10 @@ pub fn decode(item: &Item) -> Result<Call, StoreError> {
             .optional_number::<u16>("hangup_cause")?
             .map(HangupCause::from),
         sip_code: read.optional_number("sip_code")?.and_then(SipCode::new),
+        // A reason that a later release added is passed over.
+        waiting_reason: read
+            .optional_text("waiting_reason")
+            .and_then(|reason| reason.parse().ok()),
         timeline: read.timeline()?,
     })
 }
@@ -217,18 +223,15 @@ const fn hangup_name(origin: HangupOrigin) -> &'static str {
         HangupOrigin::Deadline => "deadline",
         HangupOrigin::UnconfirmedDial => "unconfirmed_dial",
         HangupOrigin::MediaOver => "media_over",
+        HangupOrigin::CalleeBusy => "callee_busy",
+        HangupOrigin::CalleeCongested => "callee_congested",
     }
 }
 
 fn hangup_origin(name: &str) -> Option<HangupOrigin> {
-    [
-        HangupOrigin::Client,
-        HangupOrigin::Deadline,
-        HangupOrigin::UnconfirmedDial,
-        HangupOrigin::MediaOver,
-    ]
-    .into_iter()
-    .find(|origin| hangup_name(*origin) == name)
+    HangupOrigin::ALL
+        .into_iter()
+        .find(|origin| hangup_name(*origin) == name)
 }
 
 const fn malformed(field: &'static str) -> StoreError {
@@ -365,9 +368,13 @@ mod tests {
             deadline: Timestamp::from_millis(9_000),
         };
         let ended = CallEvent::Ended {
-            cause: HangupCause::UserBusy,
-            sip_code: SipCode::new(486),
+            ending: domain::Ending {
+                cause: HangupCause::UserBusy,
+                sip_code: SipCode::new(486),
+            },
+            dialled: domain::Dialled::Yes,
         };
+        call.waiting_reason = Some(domain::WaitingReason::TrunkUnavailable);
         let requested = CallEvent::HangupRequested(HangupOrigin::Deadline);
         for event in [
             claimed,

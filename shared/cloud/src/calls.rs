@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use domain::rules::{Rule, kept};
 use domain::{
     BridgeId, Call, CallEvent, CallId, CallStatus, ClaimId, FailureReason, HangupOrigin, Timestamp,
-    When,
+    WaitingReason, When,
 };
 use uuid::Uuid;
 
@@ -314,6 +314,26 @@ impl Calls for CallStore {
     ) -> Result<PendingEnd, StoreError> {
         let hangup = CallEvent::HangupRequested(HangupOrigin::Client);
         self.end_pending(pending, &hangup, now).await
+    }
+
+    async fn note_waiting(&self, id: CallId, reason: WaitingReason) -> Result<(), StoreError> {
+        let result = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key(tables::CALLS_KEY, AttributeValue::S(id.to_string()))
+            .update_expression("SET waiting_reason = :reason")
+            .condition_expression(
+                "#status = :pending AND attribute_not_exists(#owner) \
+                 AND attribute_not_exists(waiting_reason)",
+            )
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":pending", text(CallStatus::Pending.as_str()))
+            .expression_attribute_values(":reason", text(reason.as_str()))
+            .send()
+            .await;
+        settle(result.map(|output| output.attributes)).map(|_| ())
     }
 
     async fn held(

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::{
     BridgeId, Call, CallId, ClaimId, ControlMessage, FailureReason, QueueMessage, Timestamp,
+    WaitingReason,
 };
 
 use crate::calls::{Claim, Creation, PendingEnd, Saved};
@@ -70,6 +71,12 @@ pub trait Calls: Send + Sync {
         now: Timestamp,
     ) -> Result<PendingEnd, StoreError>;
 
+    /// Notes in the record of a pending call why it waits, unless a reason is noted already.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the reason may have been noted.
+    async fn note_waiting(&self, id: CallId, reason: WaitingReason) -> Result<(), StoreError>;
+
     /// The first calls of `holder` ([`crate::tables::PENDING`] or [`crate::tables::held_by`]) in the order in
     /// which something is due: when, and which. At most `most` of them, and only those due before `due_before`.
     ///
@@ -93,6 +100,13 @@ pub trait Queue: Send + Sync {
     /// # Errors
     /// If SQS does not take it, or gives no answer; then it may have been sent.
     async fn send(&self, message: &QueueMessage) -> Result<(), StoreError>;
+
+    /// Sends the text of a delivered message again, as a new message that is delivered after
+    /// `delay` (at most 15 minutes). The queue counts its deliveries from one.
+    ///
+    /// # Errors
+    /// If SQS does not take it, or gives no answer; then it may have been sent.
+    async fn send_again(&self, body: &str, delay: Duration) -> Result<(), StoreError>;
 
     /// Receives up to `most` messages, waiting up to `wait` for the first; none of
     /// them is delivered again for `invisible`.

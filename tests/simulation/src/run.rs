@@ -15,7 +15,7 @@ use tokio::runtime::Builder;
 use tokio::time::Instant;
 
 use crate::outside::{Messages, Store, of_bridge};
-use crate::plan::{Fault, MAX_CALL_DURATION, Plan, PlannedCall};
+use crate::plan::{Callee, Fault, MAX_CALL_DURATION, Plan, PlannedCall};
 use crate::process::Process;
 use crate::switch::{self, Switch};
 use crate::witness::{Told, Truth};
@@ -44,22 +44,35 @@ pub struct Outcome {
 /// # Panics
 /// If no runtime can be made.
 #[must_use]
+pub fn run(seed: u64, calls: usize, verbose: bool) -> Outcome {
+    run_plan_with(seed, || Plan::draw(calls), verbose)
+}
+
+/// Runs a plan. What it leaves open is drawn from the seed.
+///
+/// # Panics
+/// If no runtime can be made.
+#[must_use]
+pub fn run_plan(seed: u64, plan: impl FnOnce() -> Plan) -> Outcome {
+    run_plan_with(seed, plan, false)
+}
+
 #[expect(
     clippy::expect_used,
     reason = "there is nothing to do without a runtime"
 )]
-pub fn run(seed: u64, calls: usize, verbose: bool) -> Outcome {
+fn run_plan_with(seed: u64, plan: impl FnOnce() -> Plan, verbose: bool) -> Outcome {
     fastrand::seed(seed);
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
-    runtime.block_on(async {
-        let plan = Plan::draw(calls);
-        let simulation = Simulation::new(&plan, verbose);
-        simulation.play(&plan).await
-    })
+    runtime.block_on(play(&plan(), verbose))
+}
+
+async fn play(plan: &Plan, verbose: bool) -> Outcome {
+    Simulation::new(plan, verbose).play(plan).await
 }
 
 /// A bridge at work.
@@ -129,7 +142,17 @@ impl Simulation {
         let switches = state.switches.iter().enumerate();
         let of = |(bridge, switch): (usize, &Switch)| {
             let deserted = lock(&self.bridges[bridge]).is_none();
-            switch.channels(deserted).collect::<Vec<_>>()
+            // What a dialplan has taken the limit away from ends with its callee alone.
+            let talks_on = |id: &CallId| {
+                let truth = state.witness.truths.get(id);
+                truth.is_some_and(|truth| {
+                    matches!(truth.plan.callee, Callee::TalksOn { clears: true, .. })
+                })
+            };
+            switch
+                .channels(deserted)
+                .filter(|id| !(deserted && talks_on(id)))
+                .collect::<Vec<_>>()
         };
         switches.flat_map(of).collect()
     }
@@ -198,6 +221,15 @@ impl Simulation {
     fn strike(self: &Arc<Self>, fault: Fault) {
         self.world.lock().witness.note(&format!("{fault:?}"), None);
         match fault {
+            // Nothing is lost by it, so nothing is excused.
+            Fault::Trouble {
+                bridge,
+                trouble,
+                lasts,
+            } => {
+                let until = Instant::now() + lasts;
+                self.world.lock().switches[bridge].trouble(trouble, until);
+            }
             Fault::Kill {
                 bridge,
                 after_steps,
@@ -324,7 +356,12 @@ impl Simulation {
             alerted: false,
             answered: false,
             ended: None,
+            answered_at: None,
             sent_on: 0,
+            plays: Vec::new(),
+            limited: false,
+            undialled: false,
+            unheard: None,
             hung_up: false,
             waited_in_vain: false,
             end_asked: None,
@@ -406,14 +443,24 @@ impl Simulation {
 }
 
 fn request(plan: &PlannedCall, now: Timestamp) -> Option<CallRequest> {
-    let sound = Media::new(&["sound:hello-world"]).ok();
-    let media = sound.filter(|_| plan.plays);
+    let sounds = vec!["sound:hello-world"; plan.plays.len()];
+    let media = Media::new(&sounds).ok();
+    let context = if plan.target_exists {
+        "outbound-ivr"
+    } else {
+        "nowhere"
+    };
+    let endpoint = match plan.callee {
+        Callee::NoEndpoint => "PJSIP/15550000200@nosuch",
+        _ if plan.is_local() => "Local/15550000200@outbound-ivr/n",
+        _ => "PJSIP/15550000200@trunk",
+    };
     Some(CallRequest {
         id: plan.id,
         phone_number: "+15550000200".parse().ok()?,
-        endpoint: "PJSIP/15550000200@trunk".parse().ok()?,
+        endpoint: endpoint.parse().ok()?,
         target: domain::DialplanTarget {
-            context: "outbound-ivr".parse().ok()?,
+            context: context.parse().ok()?,
             extension: "s".parse().ok()?,
             priority: Priority::try_from(1).ok()?,
         },

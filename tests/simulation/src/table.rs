@@ -7,7 +7,9 @@ use cloud::Heartbeat;
 use cloud::calls::{Claim, Creation, PendingEnd, Saved};
 use cloud::tables::{PENDING, held_by};
 use domain::rules::{Rule, kept};
-use domain::{BridgeId, Call, CallEvent, CallId, CallStatus, ClaimId, Timestamp, When};
+use domain::{
+    BridgeId, Call, CallEvent, CallId, CallStatus, ClaimId, Timestamp, WaitingReason, When,
+};
 
 /// The table of calls.
 #[derive(Debug, Default)]
@@ -134,6 +136,14 @@ impl Table {
         PendingEnd::refused(stored.clone(), &ended)
     }
 
+    /// See [`cloud::ports::Calls::note_waiting`].
+    pub fn note_waiting(&mut self, id: CallId, reason: WaitingReason) {
+        let row = self.rows.get_mut(&id).map(|row| &mut row.call);
+        if let Some(call) = row.filter(|call| call.status == CallStatus::Pending) {
+            call.waiting_reason.get_or_insert(reason);
+        }
+    }
+
     /// See [`cloud::ports::Calls::held`].
     #[must_use]
     pub fn held(
@@ -169,6 +179,7 @@ impl Table {
             // What was asked for is written once.
             row.call = Call {
                 request: row.call.request.clone(),
+                waiting_reason: row.call.waiting_reason,
                 ..call
             };
         }

@@ -11,7 +11,7 @@ use cloud::ports::Calls;
 use cloud::tables::{PENDING, held_by};
 use domain::{
     Call, CallEvent, CallId, CallRequest, ClaimId, DialplanTarget, FailureReason, HangupOrigin,
-    Priority, Timestamp, Variables, When,
+    Priority, Timestamp, Variables, WaitingReason, When,
 };
 use local::Embedded;
 use local::embedded::CALLS_TABLE;
@@ -52,8 +52,11 @@ fn event() -> CallEvent {
         2 => CallEvent::Answered,
         3 => CallEvent::HangupRequested(HangupOrigin::Client),
         4 => CallEvent::Ended {
-            cause: 16.into(),
-            sip_code: None,
+            ending: domain::Ending {
+                cause: 16.into(),
+                sip_code: None,
+            },
+            dialled: domain::Dialled::Yes,
         },
         _ => CallEvent::Failed(FailureReason::OutcomeUnknown),
     }
@@ -72,7 +75,12 @@ async fn both_answer_the_same() {
         let number = fastrand::u128(..CALLS);
         let id = CallId::from(Uuid::from_u128(number));
         let now = Timestamp::from_millis(fastrand::i64(2_000..4_000));
-        match fastrand::u32(..10) {
+        match fastrand::u32(..11) {
+            10 => {
+                let reason = WaitingReason::ALL[fastrand::usize(..WaitingReason::ALL.len())];
+                store.note_waiting(id, reason).await.unwrap();
+                model.note_waiting(id, reason);
+            }
             0 => {
                 let call = Call::new(request(number, fastrand::i64(2_500..4_500)));
                 let stored = store.create(&call, now).await.unwrap();

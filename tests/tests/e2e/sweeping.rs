@@ -93,6 +93,7 @@ async fn bridge_gone(pbx: Arc<Pbx>) {
         version: String::new(),
         events_up: true,
         ari_up: true,
+        waiting: None,
         live_calls: 2,
         metrics: String::new(),
     };
