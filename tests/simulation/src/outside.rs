@@ -475,8 +475,10 @@ impl Asterisk for Ari {
     }
 
     async fn play(&self, playback: PlaybackId, _: &str) -> Result<ChannelReply, AriError> {
+        // Tells one request, however often it arrives, from another.
+        let request = fastrand::u64(..);
         let request = move |world: &Arc<World>, state: &mut State, host| {
-            switch::play(world, state, host, playback)
+            switch::play(world, state, host, playback, request)
         };
         self.ask("play", Some(playback.call), request).await
     }

@@ -248,10 +248,6 @@ impl Plan {
         let troubled = fastrand::u32(..4) == 0;
         let mut faults: Vec<_> = if calm {
             Vec::new()
-        } else if troubled {
-            let many = fastrand::usize(1..=4);
-            let trouble = || (up_to(FAULTS_WITHIN), Fault::draw_trouble(bridges));
-            std::iter::repeat_with(trouble).take(many).collect()
         } else if stormy {
             let many = fastrand::usize(10..=40);
             let kill = || (up_to(FAULTS_WITHIN), Fault::draw_kill(bridges));
@@ -261,6 +257,11 @@ impl Plan {
             let fault = || (up_to(FAULTS_WITHIN), Fault::draw(bridges));
             std::iter::repeat_with(fault).take(many).collect()
         };
+        if troubled {
+            let many = fastrand::usize(1..=4);
+            let trouble = || (up_to(FAULTS_WITHIN), Fault::draw_trouble(bridges));
+            faults.extend(std::iter::repeat_with(trouble).take(many));
+        }
         faults.sort_by_key(|(at, _)| *at);
         Self {
             calls: (0..calls)
@@ -299,6 +300,8 @@ impl Plan {
     pub fn of_outage(calls: usize, trouble: Trouble, lasts: Duration) -> Self {
         let call = || PlannedCall {
             queue_timeout: Duration::from_hours(1),
+            // Behind a Local channel no circuit opens: each call tries again and again.
+            behind_local: trouble == Trouble::RefusesCalls,
             ..PlannedCall::draw(true, false)
         };
         let fault = Fault::Trouble {
@@ -470,7 +473,12 @@ impl Fault {
                 bridge,
                 after_steps: fastrand::u32(..200),
                 // The first bridge always comes back: somebody has to.
-                back_after: (bridge == 0 || fastrand::u32(..4) > 0).then_some(lasts),
+                back_after: match fastrand::u32(..8) {
+                    // Past the deadlines of its calls.
+                    0 => Some(up_to(Duration::from_mins(6))),
+                    1 | 2 if bridge != 0 => None,
+                    _ => Some(lasts),
+                },
             },
             5 => Self::Stop {
                 bridge,

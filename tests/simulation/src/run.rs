@@ -359,6 +359,7 @@ impl Simulation {
             answered_at: None,
             sent_on: 0,
             plays: Vec::new(),
+            first_played: None,
             limited: false,
             undialled: false,
             unheard: None,

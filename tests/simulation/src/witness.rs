@@ -35,8 +35,10 @@ pub struct Truth {
     pub answered_at: Option<Instant>,
     /// How often it was continued in the dialplan.
     pub sent_on: u32,
-    /// The items that were played, in order.
-    pub plays: Vec<usize>,
+    /// The items that were asked to be played, each with the number of the request.
+    pub plays: Vec<(usize, u64)>,
+    /// When the first of them was.
+    pub first_played: Option<Instant>,
     /// Asterisk was given its limit after the answer.
     pub limited: bool,
     /// Asterisk took its dial, and dialled nobody.
@@ -214,7 +216,15 @@ impl Witness {
             || self.twins
             || (truth.end_asked.is_some() && truth.touched)
             || truth.late_request
-            || call.failure_reason == Some(FailureReason::OutcomeUnknown);
+            || matches!(
+                call.failure_reason,
+                // The sweeper ended the call, and its bridge has come back to find the channel.
+                Some(
+                    FailureReason::OutcomeUnknown
+                        | FailureReason::EndNotSeen
+                        | FailureReason::BridgeLost
+                )
+            );
         let judged = agrees(call, &truth, disturbed, over_at).and_then(|()| {
             let Some((_, ended_at)) = truth.ended else {
                 return Ok(());
@@ -227,11 +237,16 @@ impl Witness {
             if self.heavy_loss || self.twins {
                 return Ok(());
             }
-            let mut played = truth.plays.clone();
-            played.sort_unstable();
-            played.dedup();
+            // An answer that cannot be recorded in a second is not waited for any longer.
+            let waited = truth.first_played.zip(truth.answered_at);
+            let unrecorded = waited.is_some_and(|(played, answered)| {
+                played.duration_since(answered) >= Duration::from_millis(900)
+            });
+            let mut items: Vec<_> = truth.plays.iter().map(|(item, _)| *item).collect();
+            items.sort_unstable();
+            items.dedup();
             fair(
-                truth.touched || truth.late_request || played.len() == truth.plays.len(),
+                unrecorded || items.len() == truth.plays.len(),
                 "something was played twice",
             )?;
             let known_within = if truth.touched {
@@ -279,9 +294,8 @@ impl Witness {
             return;
         };
         // The bridge cannot count from before it hears of the answer.
-        let silence = |(began, until): &&(Instant, Instant)| {
-            *began <= answered + SOON && *until >= answered
-        };
+        let silence =
+            |(began, until): &&(Instant, Instant)| *began <= answered + SOON && *until >= answered;
         let heard_by = self.upheavals.iter().filter(silence);
         let heard_by = heard_by.map(|(_, until)| *until).max();
         let limit = heard_by.map_or(answered, |until| until.max(answered)) + MAX_CALL_DURATION;

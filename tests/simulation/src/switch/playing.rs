@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bridge::ari::{ChannelEventKind, ChannelReply, PlaybackId};
+use tokio::time::Instant;
 
 use crate::plan::Item;
 use crate::world::{State, World};
@@ -13,6 +14,7 @@ pub fn play(
     state: &mut State,
     host: usize,
     playback: PlaybackId,
+    request: u64,
 ) -> ChannelReply {
     let id = playback.call;
     let Some(channel) = state.switches[host].channels.get_mut(&id) else {
@@ -26,7 +28,11 @@ pub fn play(
     channel.playing.push_back(playback);
     state.witness.note("played to", Some(id));
     if let Some(truth) = state.witness.truth(id) {
-        truth.plays.push(playback.item.unwrap_or_default());
+        let play = (playback.item.unwrap_or_default(), request);
+        if !truth.plays.contains(&play) {
+            truth.plays.push(play);
+            truth.first_played.get_or_insert(Instant::now());
+        }
     }
     if is_first {
         tokio::spawn(play_all(Arc::clone(world), host, playback, made));
