@@ -175,6 +175,16 @@ impl Ending {
         }
     }
 
+    /// Whether it gives no reason: 16 is what Asterisk says when it has nothing better to say.
+    #[must_use]
+    pub fn says_nothing(self) -> bool {
+        self.sip_code.is_none()
+            && matches!(
+                self.cause,
+                HangupCause::NormalClearing | HangupCause::Unknown
+            )
+    }
+
     /// The end of a channel that an undialled or unseen call leaves: nothing is known of it.
     pub const UNKNOWN: Self = Self {
         cause: HangupCause::Unknown,

@@ -200,6 +200,21 @@ pub struct Facts {
     pub local: bool,
 }
 
+impl Facts {
+    /// The cause of the end: what the dialplan behind a Local channel said before we hung up, if the
+    /// end itself says nothing.
+    #[must_use]
+    pub fn cause(&self) -> HangupCause {
+        match self.hangup {
+            Some(HangupOrigin::CalleeBusy) if self.ending.says_nothing() => HangupCause::UserBusy,
+            Some(HangupOrigin::CalleeCongested) if self.ending.says_nothing() => {
+                HangupCause::NoCircuitAvailable
+            }
+            _ => self.ending.cause,
+        }
+    }
+}
+
 /// The final status of a call whose channel has ended, as seen on a real Asterisk 22.
 ///
 /// An answered call is completed whatever ended it. `no_answer` needs a callee that was alerted. A
@@ -227,18 +242,12 @@ pub fn final_status(facts: Facts) -> (CallStatus, Option<FailureReason>) {
             Dialled::Unknown => return failed(Why::OutcomeUnknown),
         }
     }
-    let says_nothing = facts.ending.sip_code.is_none()
-        && matches!(
-            facts.ending.cause,
-            HangupCause::NormalClearing | HangupCause::Unknown
-        );
-    match facts.hangup {
-        Some(HangupOrigin::CalleeBusy) if says_nothing => return (CallStatus::Busy, None),
-        Some(HangupOrigin::CalleeCongested) if says_nothing => return failed(Why::Congestion),
-        _ => {}
-    }
+    let ending = Ending {
+        cause: facts.cause(),
+        sip_code: facts.ending.sip_code,
+    };
     // A dialplan without the extension ends like one that has called somebody and said no more.
-    if facts.local && says_nothing && !facts.alert.alerted {
+    if facts.local && ending.says_nothing() && !facts.alert.alerted {
         return failed(Why::OutcomeUnknown);
     }
     let alert = if kept(Rule::NoAnswerNeedsAlert) {
@@ -249,7 +258,7 @@ pub fn final_status(facts: Facts) -> (CallStatus, Option<FailureReason>) {
             rang: true,
         }
     };
-    endings::read(facts.ending, alert)
+    endings::read(ending, alert)
 }
 
 #[cfg(test)]

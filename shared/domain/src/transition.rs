@@ -197,12 +197,13 @@ impl Call {
             }
 
             (Dialing | Ringing | Answered, CallEvent::Ended { ending, dialled }) => {
-                let (status, reason) = final_status(self.facts(*ending, *dialled));
+                let facts = self.facts(*ending, *dialled);
+                let (status, reason) = final_status(facts);
                 let mut call = self.ended(status, at);
                 call.failure_reason = reason.or(self.failure_reason);
                 // What Asterisk says of a channel that nobody dialled is not a callee's word.
-                if self.is_known_dialled(*dialled) {
-                    call.hangup_cause = Some(ending.cause);
+                if facts.dialled == Dialled::Yes {
+                    call.hangup_cause = Some(facts.cause());
                     call.sip_code = ending.sip_code;
                 }
                 Some((call, Effect::Forget))
