@@ -142,6 +142,18 @@ async fn a_new_channel_has_nothing_of_one_that_had_its_id() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_restart_leaves_nothing_behind_that_ends_later_calls() {
+    let mut desk = Desk::new();
+    let limit = [("TIMEOUT(absolute)", "1")];
+    desk.call("c", RINGING, &limit).await;
+    desk.switch.restart().await;
+    assert_eq!(desk.switch.show("c"), None);
+    (desk.events, _) = desk.switch.connect(APP);
+    desk.answered("c", TRUNK, &[]).await;
+    desk.hears_nothing_for(Duration::from_mins(50)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_goes_where_nothing_is_ends_at_once() {
     for (context, extension) in [
         ("nowhere", "s"),
