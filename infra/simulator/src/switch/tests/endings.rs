@@ -55,6 +55,16 @@ async fn a_number_says_when_and_how_its_phone_refuses() {
         (0, "Destroyed 23 302"),
     ];
     assert_ends("PJSIP/15550009302@trunk", &redirects).await;
+    let moved = [
+        (0, "Dial "),
+        (0, "Dial RINGING"),
+        (300, "Dial CANCEL"),
+        (300, "Dial CANCEL"),
+        (300, "HangupRequest 16 301"),
+        (300, "StasisEnd"),
+        (300, "Destroyed 16 301"),
+    ];
+    assert_ends("PJSIP/15550000301@trunk", &moved).await;
 }
 
 #[tokio::test(start_paused = true)]
