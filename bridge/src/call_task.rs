@@ -335,20 +335,7 @@ impl CallTask {
     /// Does what the protocol asks for.
     async fn perform(&mut self, action: Action) {
         match action {
-            Action::CreateChannel => {
-                crash::point("before_create");
-                let (ari, request) = (Arc::clone(&self.shared.outside.ari), self.request.clone());
-                let attempt = self.attempt;
-                let ends_after = request.dial_timeout + self.limit() + CREATE_GRACE;
-                self.answer = Some(Box::pin(async move {
-                    let new = NewChannel {
-                        call: &request,
-                        attempt,
-                        ends_after,
-                    };
-                    (Input::Created(ari.create_channel(new).await), None)
-                }));
-            }
+            Action::CreateChannel => self.create_channel(),
             Action::RetryCreate(delay) => self.start_timer(jittered(delay), Input::RetryDue),
             Action::AwaitStasisStart => {
                 if kept(Rule::StartAwaitedForAWhile) {
@@ -390,28 +377,7 @@ impl CallTask {
                 )));
             }
             Action::Follow => self.follow(Since::Now),
-            Action::Dial(delay) => {
-                crash::point("before_dial");
-                self.dial_watch.sent();
-                let (ari, id, timeout) = (
-                    Arc::clone(&self.shared.outside.ari),
-                    self.id(),
-                    self.request.dial_timeout,
-                );
-                self.answer = Some(Box::pin(async move {
-                    if !delay.is_zero() {
-                        tokio::time::sleep(jittered(delay)).await;
-                    }
-                    (Input::DialReplied(ari.dial(id, timeout).await), None)
-                }));
-                let waited = self
-                    .shared
-                    .outside
-                    .clock
-                    .now()
-                    .since(self.request.created_at);
-                self.shared.metrics.dialling(waited);
-            }
+            Action::Dial(delay) => self.dial(delay),
             Action::AwaitDialConfirmation(patience) => {
                 self.start_timer(patience, Input::DialConfirmationTimedOut);
             }
@@ -445,6 +411,44 @@ impl CallTask {
                 }
             }
         }
+    }
+
+    fn create_channel(&mut self) {
+        crash::point("before_create");
+        let (ari, request) = (Arc::clone(&self.shared.outside.ari), self.request.clone());
+        let attempt = self.attempt;
+        let ends_after = request.dial_timeout + self.limit() + CREATE_GRACE;
+        self.answer = Some(Box::pin(async move {
+            let new = NewChannel {
+                call: &request,
+                attempt,
+                ends_after,
+            };
+            (Input::Created(ari.create_channel(new).await), None)
+        }));
+    }
+
+    fn dial(&mut self, delay: Duration) {
+        crash::point("before_dial");
+        self.dial_watch.sent();
+        let (ari, id, timeout) = (
+            Arc::clone(&self.shared.outside.ari),
+            self.id(),
+            self.request.dial_timeout,
+        );
+        self.answer = Some(Box::pin(async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(jittered(delay)).await;
+            }
+            (Input::DialReplied(ari.dial(id, timeout).await), None)
+        }));
+        let waited = self
+            .shared
+            .outside
+            .clock
+            .now()
+            .since(self.request.created_at);
+        self.shared.metrics.dialling(waited);
     }
 
     fn start_timer(&mut self, delay: Duration, input: Input) {

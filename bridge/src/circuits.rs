@@ -112,14 +112,13 @@ impl Circuits {
             state.reason()
         };
         if self.open.set(open.is_some()) {
-            match open {
-                Some(reason) => {
-                    tracing::warn!(
-                        reason = reason.as_str(),
-                        "circuit opened: calls wait in the queue"
-                    );
-                }
-                None => tracing::info!("circuit closed: calls are placed again"),
+            if let Some(reason) = open {
+                tracing::warn!(
+                    reason = reason.as_str(),
+                    "circuit opened: calls wait in the queue"
+                );
+            } else {
+                tracing::info!("circuit closed: calls are placed again");
             }
         }
         self.changed.notify_waiters();

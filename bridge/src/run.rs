@@ -154,10 +154,7 @@ impl Bridge {
         let slots = Arc::new(Semaphore::new(settings.max_concurrent_calls));
         let pacer = Arc::new(Pacer::new(settings.max_calls_per_second));
         let pollers = settings.pollers;
-        let (ari_breaker, store_breaker) = start_breakers(&errands, &outside, &closing);
-        let (probing, asterisk) = (Arc::clone(&circuits), Arc::clone(&outside.ari));
-        let stop_probing = closing.clone();
-        errands.spawn(async move { probing.probe(asterisk, stop_probing).await });
+        let (ari_breaker, store_breaker) = start_breakers(&errands, &outside, &closing, &circuits);
         let shared = Arc::new(Shared {
             settings,
             outside,
@@ -179,19 +176,7 @@ impl Bridge {
             slots: Arc::clone(&slots),
             tasks: tasks.clone(),
         };
-        if let Some(queue) = &shared.outside.control {
-            let control = Control {
-                queue: Arc::clone(queue),
-                adopter: adopter.clone(),
-                up: Arc::clone(&up),
-            };
-            tasks.spawn(control.run(stopping.clone()));
-        }
-        let reconciler = Reconciler {
-            adopter,
-            up: Arc::clone(&up),
-        };
-        tasks.spawn(reconciler.run(stopping.clone()));
+        start_followers(&tasks, &adopter, &up, &stopping);
         let poller = Poller {
             shared: Arc::clone(&shared),
             slots,
@@ -293,13 +278,39 @@ impl Drop for Bridge {
     }
 }
 
-/// The circuits to ARI and to the table of calls, with their probes. Those outlive the calls' tasks, which wait
-/// for them.
+/// What finds calls that nobody follows: the control queue, if there is one, and reconciliation.
+fn start_followers(
+    tasks: &TaskTracker,
+    adopter: &Adopter,
+    up: &Arc<Flag>,
+    stopping: &CancellationToken,
+) {
+    if let Some(queue) = &adopter.shared.outside.control {
+        let control = Control {
+            queue: Arc::clone(queue),
+            adopter: adopter.clone(),
+            up: Arc::clone(up),
+        };
+        tasks.spawn(control.run(stopping.clone()));
+    }
+    let reconciler = Reconciler {
+        adopter: adopter.clone(),
+        up: Arc::clone(up),
+    };
+    tasks.spawn(reconciler.run(stopping.clone()));
+}
+
+/// The circuits to ARI and to the table of calls, with their probes and those of the trunks. The
+/// probes outlive the calls' tasks, which wait for them.
 fn start_breakers(
     errands: &TaskTracker,
     outside: &Outside,
     closing: &CancellationToken,
+    circuits: &Arc<Circuits>,
 ) -> (Arc<Breaker>, Arc<Breaker>) {
+    let (probing, asterisk) = (Arc::clone(circuits), Arc::clone(&outside.ari));
+    let stop_probing = closing.clone();
+    errands.spawn(async move { probing.probe(asterisk, stop_probing).await });
     let to_ari = Arc::new(Breaker::new("ARI"));
     let to_store = Arc::new(Breaker::new("DynamoDB"));
     errands.spawn(probe_ari(

@@ -140,7 +140,7 @@ impl AriClient {
         let request = "GET /channels/{id}";
         let path = format!("channels/{id}");
         let answer = self.send(Request::new(request, Method::GET, &path)).await?;
-        if answer.status == StatusCode::NOT_FOUND {
+        if is_gone(&answer) {
             return Ok(None);
         }
         answer.expect_success(request)?;
@@ -153,11 +153,10 @@ impl AriClient {
         let answer = self
             .send(Request::new(request, Method::DELETE, &path).with_query(&[("reason", "normal")]))
             .await?;
-        match answer.status {
-            status if status.is_success() => Ok(ChannelReply::Done),
-            StatusCode::NOT_FOUND => Ok(ChannelReply::Gone),
-            _ => Err(answer.unexpected(request)),
+        if is_gone(&answer) {
+            return Ok(ChannelReply::Gone);
         }
+        answer.expect_success(request).map(|()| ChannelReply::Done)
     }
 
     /// The id of the canary: one for each application, and no UUID, so that nobody takes it for a
@@ -496,8 +495,15 @@ impl Asterisk for AriClient {
         if status.is_success() {
             return DialReply::Dialled;
         }
-        if status == StatusCode::NOT_FOUND {
+        if is_gone(&answer) {
             return DialReply::Gone;
+        }
+        // ARI is not there: Asterisk loads, or reloads.
+        if matches!(
+            status,
+            StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            return DialReply::NotSent;
         }
         // A proxy in between that lost the answer: the dial may have taken effect.
         if matches!(
@@ -549,11 +555,10 @@ impl Asterisk for AriClient {
         let request = "GET /playbacks/{id}";
         let path = format!("playbacks/{playback}");
         let answer = self.send(Request::new(request, Method::GET, &path)).await?;
-        match answer.status {
-            StatusCode::NOT_FOUND => Ok(false),
-            status if status.is_success() => Ok(true),
-            _ => Err(answer.unexpected(request)),
+        if is_gone(&answer) {
+            return Ok(false);
         }
+        answer.expect_success(request).map(|()| true)
     }
 
     async fn hang_up(&self, id: CallId) -> Result<ChannelReply, AriError> {
@@ -635,6 +640,12 @@ fn is_refused(answer: &Answer) -> bool {
         && explanation(answer).contains("Allocation failed")
 }
 
+/// Whether ARI says that the channel or the playback is not there (any more). While Asterisk loads
+/// or reloads, its HTTP server answers 404 for everything, which says nothing about a channel.
+fn is_gone(answer: &Answer) -> bool {
+    answer.status == StatusCode::NOT_FOUND && explanation(answer).ends_with(" not found")
+}
+
 /// A time as `TIMEOUT(absolute)` takes it.
 fn seconds(duration: Duration) -> String {
     format!("{:.3}", duration.as_secs_f64())
@@ -643,7 +654,7 @@ fn seconds(duration: Duration) -> String {
 /// What the answer to a request says of a channel that has to be in our application for it.
 fn in_stasis_reply(request: &'static str, answer: &Answer) -> Result<ChannelReply, AriError> {
     match answer.status {
-        StatusCode::NOT_FOUND => Ok(ChannelReply::Gone),
+        _ if is_gone(answer) => Ok(ChannelReply::Gone),
         StatusCode::CONFLICT => Ok(ChannelReply::NotInStasis),
         _ => answer.expect_success(request).map(|()| ChannelReply::Done),
     }

@@ -179,10 +179,15 @@ pub fn of_cause(cause: HangupCause) -> Meaning {
         Cause::CallRejected => REJECTED,
         // The old number of a subscriber who moved is out of use as well.
         Cause::UnallocatedNumber | Cause::NumberChanged | Cause::InvalidNumberFormat => UNALLOCATED,
-        Cause::NetworkOutOfOrder | Cause::DestinationOutOfOrder | Cause::TemporaryFailure => {
-            NETWORK
+        // 102: recovery on the expiry of a timer.
+        Cause::NetworkOutOfOrder
+        | Cause::DestinationOutOfOrder
+        | Cause::TemporaryFailure
+        | Cause::Other(102) => NETWORK,
+        // 44 and 47: no channel or no other resource is available.
+        Cause::NoCircuitAvailable | Cause::SwitchCongestion | Cause::Other(44 | 47) => {
+            failed(FailureReason::Congestion)
         }
-        Cause::NoCircuitAvailable | Cause::SwitchCongestion => failed(FailureReason::Congestion),
         Cause::SubscriberAbsent => failed(FailureReason::SubscriberAbsent),
         Cause::NoRoute => failed(FailureReason::NoRoute),
         // 23: the callee is at another destination.
@@ -191,10 +196,6 @@ pub fn of_cause(cause: HangupCause) -> Meaning {
         Cause::Other(29 | 55 | 57) => PROVIDER,
         // 58, 65 and 88: the bearer or the destination is not compatible.
         Cause::Other(58 | 65 | 88) => MEDIA,
-        // 44 and 47: no channel or no other resource is available.
-        Cause::Other(44 | 47) => failed(FailureReason::Congestion),
-        // 102: recovery on the expiry of a timer.
-        Cause::Other(102) => NETWORK,
         Cause::NormalClearing | Cause::Unknown | Cause::Other(_) => {
             failed(FailureReason::EndedUnanswered)
         }

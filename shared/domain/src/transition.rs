@@ -197,37 +197,10 @@ impl Call {
             }
 
             (Dialing | Ringing | Answered, CallEvent::Ended { ending, dialled }) => {
-                let facts = self.facts(*ending, *dialled);
-                let (status, reason) = final_status(facts);
-                let mut call = self.ended(status, at);
-                call.failure_reason = reason.or(self.failure_reason);
-                // What Asterisk says of a channel that nobody dialled is not a callee's word.
-                if facts.dialled == Dialled::Yes {
-                    call.hangup_cause = Some(facts.cause());
-                    call.sip_code = ending.sip_code;
-                }
-                Some((call, Effect::Forget))
+                Some((self.ended_by(*ending, *dialled, at), Effect::Forget))
             }
-            (Answered, CallEvent::EndUnseen) => {
-                let mut call = self.ended(CallStatus::Completed, at);
-                if kept(Rule::UnseenEndBounded) {
-                    // The call cannot have lasted beyond its limit, whenever that is noticed.
-                    call.ended_at = call.ended_at.min(self.latest_end().or(call.ended_at));
-                }
-                call.failure_reason = Some(FailureReason::EndNotSeen);
-                Some((call, Effect::Forget))
-            }
-            (Dialing | Ringing, CallEvent::EndUnseen) => {
-                let facts = self.facts(Ending::UNKNOWN, Dialled::Unknown);
-                let (status, reason) = final_status(facts);
-                let (status, reason) = match (status, reason) {
-                    (CallStatus::Canceled, _)
-                    | (_, Some(FailureReason::DeadlineExceeded)) => (status, reason),
-                    _ => (CallStatus::Failed, Some(FailureReason::OutcomeUnknown)),
-                };
-                let mut call = self.ended(status, at);
-                call.failure_reason = reason;
-                Some((call, Effect::Forget))
+            (Dialing | Ringing | Answered, CallEvent::EndUnseen) => {
+                Some((self.ended_unseen(at), Effect::Forget))
             }
             (Pending | Dialing | Ringing | Answered, CallEvent::Failed(reason)) => {
                 // It came to nothing because its client had it hung up.
@@ -263,6 +236,40 @@ impl Call {
                 _,
             ) => None,
         }
+    }
+
+    /// The call after the end of its channel.
+    fn ended_by(&self, ending: Ending, dialled: Dialled, at: When) -> Self {
+        let facts = self.facts(ending, dialled);
+        let (status, reason) = final_status(facts);
+        let mut call = self.ended(status, at);
+        call.failure_reason = reason.or(self.failure_reason);
+        // What Asterisk says of a channel that nobody dialled is not a callee's word.
+        if facts.dialled == Dialled::Yes {
+            call.hangup_cause = Some(facts.cause());
+            call.sip_code = ending.sip_code;
+        }
+        call
+    }
+
+    /// The call after an end of its channel that was not seen.
+    fn ended_unseen(&self, at: When) -> Self {
+        let facts = self.facts(Ending::UNKNOWN, Dialled::Unknown);
+        let (status, reason) = match final_status(facts) {
+            (CallStatus::Completed, _) => (CallStatus::Completed, FailureReason::EndNotSeen),
+            (CallStatus::Canceled, _) => return self.ended(CallStatus::Canceled, at),
+            (status, Some(FailureReason::DeadlineExceeded)) => {
+                (status, FailureReason::DeadlineExceeded)
+            }
+            _ => (CallStatus::Failed, FailureReason::OutcomeUnknown),
+        };
+        let mut call = self.ended(status, at);
+        call.failure_reason = Some(reason);
+        if status == CallStatus::Completed && kept(Rule::UnseenEndBounded) {
+            // The call cannot have lasted beyond its limit, whenever that is noticed.
+            call.ended_at = call.ended_at.min(self.latest_end().or(call.ended_at));
+        }
+        call
     }
 
     fn facts(&self, ending: Ending, dialled: Dialled) -> Facts {

@@ -165,7 +165,7 @@ impl Calls for Store {
 
     async fn note_waiting(&self, id: CallId, reason: WaitingReason) -> Result<(), StoreError> {
         self.ask(Some(id), move |_, state| {
-            state.table.note_waiting(id, reason)
+            state.table.note_waiting(id, reason);
         })
         .await
     }

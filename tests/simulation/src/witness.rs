@@ -238,8 +238,8 @@ impl Witness {
                 return Ok(());
             }
             // An answer that cannot be recorded in a second is not waited for any longer.
-            let waited = truth.first_played.zip(truth.answered_at);
-            let unrecorded = waited.is_some_and(|(played, answered)| {
+            let begun = truth.first_played.zip(truth.answered_at);
+            let unrecorded = begun.is_some_and(|(played, answered)| {
                 played.duration_since(answered) >= Duration::from_millis(900)
             });
             let mut items: Vec<_> = truth.plays.iter().map(|(item, _)| *item).collect();
