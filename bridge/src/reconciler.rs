@@ -1,13 +1,13 @@
 //! Reconciliation: finds the calls that this bridge owns and does not follow, and the channels of its
 //! application that no call has. At the start, after each reconnect, and now and then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::{error, tables};
+use domain::Timestamp;
 use domain::rules::{Rule, kept};
-use domain::{CallId, Timestamp};
 use futures_util::{StreamExt, stream};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,15 @@ const MOST: usize = 10_000;
 /// How many of them are read at once.
 const AT_ONCE: usize = 16;
 
+/// Which channels are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    /// Those in our application.
+    OurApp,
+    /// All that bear a UUID. For each that is not followed, the record says whose it is.
+    Everywhere,
+}
+
 /// What reconciliation works with.
 pub struct Reconciler {
     /// What takes the calls on.
@@ -39,7 +48,9 @@ impl Reconciler {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = self.up.moment();
-        let mut foreign = BTreeSet::new();
+        // While this bridge runs, it follows what leaves its application. So channels elsewhere are
+        // looked at when it has been away only.
+        let mut scope = Scope::Everywhere;
         loop {
             let reconnected = tokio::select! {
                 biased;
@@ -53,6 +64,9 @@ impl Reconciler {
             if !self.up.is_up() {
                 continue;
             }
+            if reconnected {
+                scope = Scope::Everywhere;
+            }
             if reconnected && kept(Rule::ResyncedOnReconnect) {
                 self.adopter.shared.registry.resync();
             }
@@ -64,23 +78,22 @@ impl Reconciler {
                         tracing::warn!(error = %error::chain(&error), "the canary channel was not deleted");
                     }
                 }
-                self.look_around(&mut foreign).await
+                self.look_around(scope).await
             };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                found_all = look => if !found_all {
+                found_all = look => if found_all {
+                    scope = Scope::OurApp;
+                } else {
                     ticks.reset_after(AGAIN_AFTER);
                 }
             }
         }
     }
 
-    /// Looks for calls that nobody follows. `foreign` are channels outside our application that have
-    /// turned out to be other programs', so that each is looked up once.
-    ///
-    /// Returns whether nothing kept it from finding all.
-    async fn look_around(&self, foreign: &mut BTreeSet<CallId>) -> bool {
+    /// Looks for calls that nobody follows. Returns whether nothing kept it from finding all.
+    async fn look_around(&self, scope: Scope) -> bool {
         self.adopter.shared.unsettled.forget_old();
         let holder = tables::held_by(&self.adopter.shared.settings.bridge_id);
         let end_of_time = Timestamp::from_millis(i64::MAX);
@@ -104,16 +117,9 @@ impl Reconciler {
         match channels {
             Ok(_) if !kept(Rule::ChannelsReconciled) => {}
             Ok(channels) => {
-                let there: BTreeSet<_> = channels.iter().map(|channel| channel.id).collect();
-                foreign.retain(|id| there.contains(id));
+                let everywhere = scope == Scope::Everywhere && kept(Rule::LeftChannelsFound);
                 for channel in channels {
-                    let counts = match channel.place {
-                        Place::OurApp => true,
-                        Place::Elsewhere => {
-                            !foreign.contains(&channel.id) && kept(Rule::LeftChannelsFound)
-                        }
-                    };
-                    if counts {
+                    if channel.place == Place::OurApp || everywhere {
                         places.entry(channel.id).or_insert(channel.place);
                     }
                 }
@@ -122,16 +128,10 @@ impl Reconciler {
                 tracing::warn!(error = %error::chain(&error), "this bridge's channels were not listed");
             }
         }
-        let found = stream::iter(places)
-            .map(async |(id, place)| (id, self.adopter.take_on(id, place).await))
-            .buffer_unordered(AT_ONCE);
+        let found = stream::iter(places).map(|(id, place)| self.adopter.take_on(id, place));
         found
-            .fold(found_all, |all, (id, found)| {
-                if found == Found::Foreign && foreign.len() < MOST {
-                    foreign.insert(id);
-                }
-                std::future::ready(all && found != Found::Unread)
-            })
+            .buffer_unordered(AT_ONCE)
+            .fold(found_all, async |all, found| all && found != Found::Unread)
             .await
     }
 }

@@ -100,7 +100,7 @@ pub struct NewChannel<'a> {
 pub enum Place {
     /// In our application.
     OurApp,
-    /// In the dialplan, or in another application.
+    /// In the dialplan.
     Elsewhere,
 }
 
@@ -234,7 +234,7 @@ pub trait Asterisk: Send + Sync {
     /// [`AriError`] if Asterisk does not say.
     async fn channel_seen(&self, id: CallId) -> Result<ChannelSeen, AriError>;
 
-    /// The channels that bear a UUID, in our application and elsewhere.
+    /// The channels that bear a UUID, in our application and in the dialplan.
     ///
     /// # Errors
     /// [`AriError`] if Asterisk does not say.

@@ -597,6 +597,9 @@ impl Asterisk for AriClient {
         let with_uuids = channels.iter().filter_map(|channel| {
             let place = if self.is_ours(channel) {
                 Place::OurApp
+            } else if channel.dialplan.app_name == "Stasis" {
+                // Another program has it.
+                return None;
             } else {
                 Place::Elsewhere
             };

@@ -361,10 +361,14 @@ impl CallTask {
 
     /// One item of what is played is over.
     pub(super) fn played(&mut self, item: Option<usize>, whole: bool, at: When) {
-        // A callee who hangs up while something plays has not been failed.
-        let whole = whole || self.announced.is_some();
-        let missed = self.may_have_missed_playback();
-        self.playlist.finish(item, whole, missed);
+        if self.announced.is_some() {
+            // A callee who hangs up while something plays has not been failed. What was queued behind
+            // it ends, too, in no particular order.
+            self.playlist.finish(None, true, false);
+        } else {
+            let missed = self.may_have_missed_playback();
+            self.playlist.finish(item, whole, missed);
+        }
         self.settle_playlist(at);
     }
 

@@ -231,15 +231,17 @@ impl Switch {
     /// `GET /channels`, as an application sees them.
     #[must_use]
     pub fn seen_by(&self, app: &str) -> Vec<ari::Channel> {
-        let seen = |(id, channel): (&CallId, &Channel)| ari::Channel {
-            id: *id,
-            place: if channel.in_stasis && channel.app == app {
+        let seen = |(id, channel): (&CallId, &Channel)| {
+            let place = if !channel.in_stasis {
+                Place::Elsewhere
+            } else if channel.app == app {
                 Place::OurApp
             } else {
-                Place::Elsewhere
-            },
+                return None;
+            };
+            Some(ari::Channel { id: *id, place })
         };
-        self.channels.iter().map(seen).collect()
+        self.channels.iter().filter_map(seen).collect()
     }
 
     fn channel(&mut self, id: CallId, made: u64) -> Option<&mut Channel> {

@@ -13,6 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::Suite;
+use crate::outages::own_asterisk;
 
 pub fn add(suite: &mut Suite) {
     suite.add_asterisk("costs::no_call_costs_more_than_it_did", call_costs);
@@ -109,7 +110,9 @@ impl Costs {
     }
 }
 
-async fn call_costs(pbx: Arc<Pbx>) {
+async fn call_costs(_: Arc<Pbx>) {
+    // A bridge that starts looks up the channels of others once; here are none.
+    let pbx = own_asterisk().await;
     let costs = Costs::on(&pbx).await;
     let (bridge, control) = costs.start_bridge().await;
     let mut over = Vec::new();
