@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    BridgeId, Call, CallRequest, ClaimId, DialplanTarget, FailureReason, HangupCause, HangupOrigin,
+    BridgeId, Call, CallRequest, CallerId, ClaimId, DialplanTarget, FailureReason, HangupCause, HangupOrigin,
     Media, Priority, SipCode, TimelineEntry, TimelineKind, Timestamp, Variables,
 };
 use uuid::Uuid;
@@ -168,7 +168,7 @@ pub fn decode(item: &Item) -> Result<Call, StoreError> {
             variables: read.variables()?,
             caller_id: read
                 .optional_text("caller_id")
-                .and_then(|id| id.parse().ok()),
+                .and_then(|id| CallerId::read_back(id).ok()),
             created_at: read.time("created_at")?,
             dial_before: read.time("dial_before")?,
             request_id: read
@@ -298,7 +298,7 @@ impl<'a> Read<'a> {
             .map(|(name, value)| Some((name.clone(), value.as_s().ok()?.clone())));
         let texts: Option<BTreeMap<String, String>> = texts.collect();
         texts
-            .and_then(|texts| Variables::new(texts).ok())
+            .and_then(|texts| Variables::read_back(texts).ok())
             .ok_or(malformed("variables"))
     }
 
