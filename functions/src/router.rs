@@ -6,6 +6,7 @@ use axum::{Router, middleware};
 
 use crate::control::{self, ControlState};
 use crate::docs;
+use crate::embedded_metrics;
 use crate::guard::{self, AllowedOrigins};
 use crate::list;
 use crate::openapi;
@@ -14,6 +15,7 @@ use crate::payload::MAX_BODY;
 use crate::problem::Problem;
 use crate::request_id;
 use crate::settings::Pages;
+use crate::slashes;
 use crate::status::{self, StatusState};
 use crate::system::{self, SystemState};
 use crate::token::{self, TokenState};
@@ -107,5 +109,11 @@ pub fn finish(router: Router, origins: &AllowedOrigins) -> Router {
     } else {
         router.layer(origins.layer())
     };
-    router.layer(middleware::from_fn(guard::secure))
+    let router = router
+        .layer(middleware::from_fn(guard::secure))
+        .layer(middleware::from_fn(embedded_metrics::name_route));
+    // Layers run after a router has chosen its route, so that what comes before is around it.
+    Router::new()
+        .fallback_service(router)
+        .layer(middleware::from_fn(slashes::trim))
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    BridgeId, Call, CallRequest, CallerId, ClaimId, DialplanTarget, FailureReason, HangupCause, HangupOrigin,
-    Media, Priority, SipCode, TimelineEntry, TimelineKind, Timestamp, Variables,
+    BridgeId, Call, CallRequest, CallerId, ClaimId, DialplanTarget, FailureReason, HangupCause,
+    HangupOrigin, Media, Priority, SipCode, TimelineEntry, TimelineKind, Timestamp, Variables,
 };
 use uuid::Uuid;
 
