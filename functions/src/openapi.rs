@@ -135,7 +135,6 @@ fn refine(document: &mut Value) {
     schemas["CallOptions"]["properties"]["variables"] = variables;
     schemas["CallOptions"]["properties"]["media"]["items"] = media_uri;
     schemas["CallOptions"]["properties"]["caller_id"]["anyOf"] = json!([
-        {"type": "null"},
         {"pattern": CALLER_NUMBER_PATTERN},
         {
             "pattern": CALLER_NAME_PATTERN,
@@ -221,10 +220,10 @@ fn refine_create(operation: &mut Value, number: Option<&str>) {
     operation["description"] = json!(format!("{described}\n\n{table}"));
 }
 
-/// Bodies that are accepted. The first, which a page fills in, makes no phone ring.
+/// Bodies that are accepted. The first by its name, which a page fills in, makes no phone ring.
 fn create_examples(number: Option<&str>) -> Value {
     let mut examples = json!({
-        "dry_run": {"summary": "Only say what would be dialled", "value": {
+        "check": {"summary": "Only say what would be dialled", "value": {
             "caller_id": "\"Acme\" <+15550000100>", "dry_run": true,
         }},
         "dialplan": {"summary": "Go on in the dialplan when answered", "value": {
