@@ -99,6 +99,7 @@ pub fn table() -> String {
 
 /// The responses of a request for a call that other requests do not have, by status: those of
 /// the gateway, which are no problem details, and those with more than one cause.
+#[must_use]
 pub fn responses() -> [(&'static str, Value); 5] {
     let problem = |problem: &Problem| serde_json::to_value(problem.body()).unwrap_or_default();
     let call_id = "3f2b8c1e-0000-4000-8000-000000000001".to_owned();

@@ -214,27 +214,30 @@ fn is_number(number: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn parts(text: &str) -> (Option<String>, Option<String>) {
+    /// Name and number, without the one or the other empty.
+    fn parts(text: &str) -> (String, String) {
         let id: CallerId = text
             .parse()
             .unwrap_or_else(|error| panic!("{text}: {error}"));
         assert_eq!(CallerId::read_back(&id.to_string()), Ok(id.clone()));
-        (id.name, id.number)
+        assert!(id.name() != Some("") && id.number() != Some(""));
+        let text = |part: Option<String>| part.unwrap_or_default();
+        (text(id.name), text(id.number))
     }
 
-    fn own(text: &str) -> Option<String> {
-        Some(text.to_owned())
+    fn pair(name: &str, number: &str) -> (String, String) {
+        (name.to_owned(), number.to_owned())
     }
 
     #[test]
     fn every_usual_spelling_is_understood() {
-        assert_eq!(parts("<100>"), (None, own("100")));
-        assert_eq!(parts("\"Acme Ltd\" <100>"), (own("Acme Ltd"), own("100")));
-        assert_eq!(parts("Acme Ltd <100>"), (own("Acme Ltd"), own("100")));
-        assert_eq!(parts("Clínica"), (own("Clínica"), None));
-        assert_eq!(parts("医院"), (own("医院"), None));
-        assert_eq!(parts("Route 123456"), (own("Route 123456"), None));
-        assert_eq!(parts("*31#"), (None, own("*31#")));
+        assert_eq!(parts("<100>"), pair("", "100"));
+        assert_eq!(parts("\"Acme Ltd\" <100>"), pair("Acme Ltd", "100"));
+        assert_eq!(parts("Acme Ltd <100>"), pair("Acme Ltd", "100"));
+        assert_eq!(parts("Clínica"), pair("Clínica", ""));
+        assert_eq!(parts("医院"), pair("医院", ""));
+        assert_eq!(parts("Route 123456"), pair("Route 123456", ""));
+        assert_eq!(parts("*31#"), pair("", "*31#"));
     }
 
     #[test]
@@ -250,7 +253,7 @@ mod tests {
             "+15550000100 <+15550000100>",
             "\"+1 555 000 0100\" <+15550000100>",
         ] {
-            assert_eq!(parts(text), (None, own("+15550000100")), "{text}");
+            assert_eq!(parts(text), pair("", "+15550000100"), "{text}");
         }
         for text in [
             "+44 (0)20 7946 0000",
