@@ -34,7 +34,7 @@ pub struct CallPage {
     get, path = "/calls", tag = "calls", operation_id = "list_calls",
     summary = "Calls, newest first",
     description = "A page can be short, or empty, and yet have a `next_cursor`: go on until that is null. A cursor is \
-        good for the same client and the same filters only.",
+        good for the same client and the same filters only. A parameter that is not known is refused.",
     params(
         ("phone_number" = Option<String>, Query, pattern = "^\\+?[0-9]{7,20}$", nullable = false, example = "+15550000200",
             description = "Only calls to this number."),

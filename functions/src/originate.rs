@@ -129,8 +129,8 @@ pub struct CallOptions {
     /// How long the phone may ring, in milliseconds; `DEFAULT_TIMEOUT` unless given.
     #[schema(minimum = 1_000, maximum = 600_000, example = 30_000)]
     timeout: Option<i64>,
-    /// What the callee is shown: a number, or `"Name" <number>`. Spaces, dashes, dots and brackets in the number are
-    /// left out. A name has a letter and fewer than seven digits.
+    /// What the callee is shown: a number, or `"Name" <number>`. Spaces, dashes, dots and
+    /// brackets in the number are left out. A name has a letter and fewer than seven digits.
     #[schema(example = "\"Acme\" <+15550000100>")]
     caller_id: Option<String>,
     /// Channel variables for the dialplan: at most 20, each at most 256 characters without control

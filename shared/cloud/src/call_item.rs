@@ -418,6 +418,19 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_release_took_from_a_request_is_read_back() {
+        let mut item = encode(&call(), Timestamp::from_millis(5));
+        item.insert("caller_id".to_owned(), text("\"+1 555 000 0100\""));
+        let variable = ("NAME".to_owned(), text("a\u{ffff}"));
+        let variables = AttributeValue::M(Item::from([variable]));
+        item.insert("variables".to_owned(), variables);
+        let request = decode(&item).unwrap().request;
+        let caller_id = request.caller_id.unwrap();
+        assert_eq!(caller_id.name(), Some("+1 555 000 0100"));
+        assert_eq!(request.variables.get()["NAME"], "a\u{ffff}");
+    }
+
+    #[test]
     fn a_malformed_item_names_its_attribute() {
         for name in [
             "status",

@@ -229,6 +229,17 @@ mod tests {
     }
 
     #[test]
+    fn what_an_earlier_release_took_from_a_request_is_read_back() {
+        let message = MESSAGE
+            .replace(r#""100""#, r#""\"+1 555 000 0100\"""#)
+            .replace("Zoë", "a\u{ffff}");
+        let QueueMessage::Dial(request) = QueueMessage::decode(&message).unwrap();
+        let caller_id = request.caller_id.unwrap();
+        assert_eq!(caller_id.name(), Some("+1 555 000 0100"));
+        assert_eq!(request.variables.get()["NAME"], "a\u{ffff}");
+    }
+
+    #[test]
     fn a_control_message_reads_back() {
         let id = "3f2b8c1e-0000-4000-8000-000000000001".parse().unwrap();
         let message = ControlMessage::HangUp(id);

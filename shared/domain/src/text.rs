@@ -15,7 +15,7 @@ mod tests {
 
     #[test]
     fn whatever_sqs_refuses_is_refused() {
-        // SQS, SendMessage: #x9 | #xA | #xD | #x20 to #xD7FF | #xE000 to #xFFFD | #x10000 to #x10FFFF
+        // As the reference of SQS says for SendMessage.
         let sqs_takes = |c: char| matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
         for c in '\0'..=char::MAX {
             assert!(sqs_takes(c) || !is_carried(c), "U+{:04X}", u32::from(c));
