@@ -26,7 +26,9 @@ use crate::jwt::Jwt;
 use crate::key_rotation::{KeyRotation, rotate};
 use crate::originate::OriginateState;
 use crate::router;
-use crate::settings::{CallDefaults, JwtSource, Pages, check_key, read_rate_limit, read_retention};
+use crate::settings::{
+    CallDefaults, JwtSource, Pages, check_key, read_rate_limit, read_retention, read_unknown,
+};
 use crate::status::StatusState;
 use crate::sweeper::Sweeper;
 use crate::sweeper_metrics;
@@ -123,10 +125,11 @@ async fn status() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let jwt = JwtSource::read(reader);
         let retention = read_retention(reader);
+        let unknown = read_unknown(reader);
         let table = reader.required::<String>("CALLS_TABLE");
-        Some((jwt?, retention, table?))
+        Some((jwt?, retention, unknown, table?))
     };
-    let Some(((jwt, retention, table), http)) = configure(read) else {
+    let Some(((jwt, retention, unknown, table), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::of_function(Patience::FUNCTION);
@@ -134,6 +137,7 @@ async fn status() -> Result<ExitCode, Error> {
     let state = StatusState {
         calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
         retention,
+        unknown,
         cursors: Arc::clone(&signing.cursors),
         jwt: Arc::clone(&signing.jwt),
     };

@@ -21,7 +21,7 @@ use crate::access::MayWrite;
 use crate::call_view::Status;
 use crate::idempotency::{IDEMPOTENT_REPLAYED, IdempotencyKey, fingerprint};
 use crate::jwt::Jwt;
-use crate::payload::{Fields, JsonObject};
+use crate::payload::{Fields, JsonObject, canonical};
 use crate::placing::{NotPlaced, Placed, Placing};
 use crate::problem::Problem;
 use crate::request_id::RequestId;
@@ -107,6 +107,10 @@ pub struct DryRun {
 }
 
 /// How a call is to be placed. All of it may be left out, and `null` is the same as that.
+///
+/// As clients of the old service may send it, a number may also be text (`"30000"`), and `""`
+/// counts as left out, except for `dry_run`. A field that is not known is refused, unless the
+/// service is configured to ignore it.
 #[derive(ToSchema)]
 #[expect(
     dead_code,
@@ -125,10 +129,12 @@ pub struct CallOptions {
     /// How long the phone may ring, in milliseconds; `DEFAULT_TIMEOUT` unless given.
     #[schema(minimum = 1_000, maximum = 600_000, example = 30_000)]
     timeout: Option<i64>,
-    /// What the callee is shown: a number, or `"Name" <number>`.
+    /// What the callee is shown: a number, or `"Name" <number>`. Spaces, dashes, dots and
+    /// brackets in the number are left out. A name has a letter and fewer than seven digits.
     #[schema(example = "\"Acme\" <+15550000100>")]
     caller_id: Option<String>,
-    /// Channel variables for the dialplan: at most 20, each at most 256 characters without control characters.
+    /// Channel variables for the dialplan: at most 20, each at most 256 characters without control
+    /// characters, U+FFFE and U+FFFF.
     #[schema(value_type = Option<Object>)]
     variables: Option<serde_json::Value>,
     /// What is played when the call is answered, instead of going on in the dialplan; then we hang up. Not together
@@ -168,8 +174,8 @@ pub struct NewCall {
 #[utoipa::path(
     post, path = "/interaction/{number}", tag = "calls", operation_id = "create_interaction",
     summary = "Place a call to the number in the path",
-    description = "Checks the request, records the call and queues it for a bridge. A client that is told 503 is never called. \
-        With an `Idempotency-Key` the request can be repeated safely.",
+    description = "Checks the request, records the call and queues it for a bridge. With an `Idempotency-Key` the request \
+        can be repeated safely.",
     params(("number" = String, Path, pattern = "^\\+?[0-9]{7,20}$", example = "+15550000200", description = "Whom to call.")),
     request_body(content = CallOptions, description = "How; may be left out."),
     responses(
@@ -184,16 +190,22 @@ pub async fn create_interaction(
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     number: Result<Path<String>, PathRejection>,
-    JsonObject(body): JsonObject,
+    JsonObject(mut body): JsonObject,
 ) -> Result<Response, Problem> {
     let Path(number) =
         number.map_err(|_| Problem::invalid_field("number", "is not valid UTF-8"))?;
     let key = IdempotencyKey::read(&headers)?;
+    // The same call as by `POST /calls`.
+    let mut whole = body.clone();
+    whole.insert("phone_number".to_owned(), number.clone().into());
+    let fingerprint = fingerprint(&canonical(&whole));
+    // A body that repeats the number is no mistake; one with another number is.
+    if body.get("phone_number").is_some_and(|said| *said == number) {
+        body.remove("phone_number");
+    }
     let mut fields = Fields::new(body);
-    fields.set("phone_number", number.clone());
-    let fingerprint = fingerprint(&fields.canonical());
     let number = fields.parse("number", &number);
-    let asked = read_call(fields, number, &state.defaults, request_id)?;
+    let asked = read_call(fields, number, &uri, &state.defaults, request_id)?;
     answer(
         &state,
         asked,
@@ -215,8 +227,8 @@ pub async fn reject_number(_access: MayWrite) -> Problem {
 #[utoipa::path(
     post, path = "/calls", tag = "calls", operation_id = "create_call",
     summary = "Place a call",
-    description = "Checks the request, records the call and queues it for a bridge. A client that is told 503 is never called. \
-        With an `Idempotency-Key` the request can be repeated safely.",
+    description = "Checks the request, records the call and queues it for a bridge. With an `Idempotency-Key` the request \
+        can be repeated safely.",
     request_body(content = NewCall),
     responses(
         (status = 202, description = "The call is queued.", body = CallAccepted),
@@ -232,10 +244,10 @@ pub async fn create_call(
     JsonObject(body): JsonObject,
 ) -> Result<Response, Problem> {
     let key = IdempotencyKey::read(&headers)?;
+    let fingerprint = fingerprint(&canonical(&body));
     let mut fields = Fields::new(body);
-    let fingerprint = fingerprint(&fields.canonical());
     let number = fields.required_text("phone_number");
-    let asked = read_call(fields, number, &state.defaults, request_id)?;
+    let asked = read_call(fields, number, &uri, &state.defaults, request_id)?;
     answer(
         &state,
         asked,
@@ -248,6 +260,7 @@ pub async fn create_call(
 fn read_call(
     mut fields: Fields,
     number: Option<PhoneNumber>,
+    uri: &Uri,
     defaults: &CallDefaults,
     RequestId(request_id): RequestId,
 ) -> Result<Asked, Problem> {
@@ -306,7 +319,8 @@ fn read_call(
         request_id,
         fingerprint: None,
     });
-    fields.finish(request.map(|request| Asked { request, dry_run }))
+    let asked = request.map(|request| Asked { request, dry_run });
+    fields.finish(asked, uri.query().unwrap_or_default(), defaults.unknown)
 }
 
 /// What a client asked for.

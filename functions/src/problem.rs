@@ -120,6 +120,22 @@ impl Problem {
         )
     }
 
+    /// 415: the body is packed.
+    #[must_use]
+    pub fn unsupported_encoding() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-content-encoding",
+            "The content encoding is not supported",
+            "the body must be sent as it is, without Content-Encoding",
+        )
+        // RFC 9110, section 12.5.3.
+        .with_header(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        )
+    }
+
     /// 401, with the challenge of RFC 6750, section 3.
     #[must_use]
     pub fn unauthorized(challenge: &'static str, detail: impl Into<String>) -> Self {

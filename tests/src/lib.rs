@@ -21,6 +21,7 @@ pub mod program;
 pub mod proxy;
 pub mod runtime_api;
 pub mod secrets_manager;
+pub mod spellings;
 pub mod tap;
 pub mod tls;
 pub mod world;

@@ -294,7 +294,7 @@ impl Api {
             |clients: &Clients| CallStore::new(clients.dynamodb.clone(), self.calls_table.clone());
         let queue =
             |clients: &Clients| CallQueue::new(clients.sqs.clone(), self.calls_queue_url.clone());
-        let retention = self.calls.retention;
+        let (retention, unknown) = (self.calls.retention, self.calls.unknown);
         let of_system = SystemState {
             health: Health {
                 calls: calls(&system),
@@ -306,6 +306,7 @@ impl Api {
         let of_status = StatusState {
             calls: calls(&status),
             retention,
+            unknown,
             cursors: self.cursors,
             jwt: Arc::clone(&self.jwt),
         };

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    BridgeId, Call, CallRequest, ClaimId, DialplanTarget, FailureReason, HangupCause, HangupOrigin,
-    Media, Priority, SipCode, TimelineEntry, TimelineKind, Timestamp, Variables,
+    BridgeId, Call, CallRequest, CallerId, ClaimId, DialplanTarget, FailureReason, HangupCause,
+    HangupOrigin, Media, Priority, SipCode, TimelineEntry, TimelineKind, Timestamp, Variables,
 };
 use uuid::Uuid;
 
@@ -170,7 +170,7 @@ pub fn decode(item: &Item) -> Result<Call, StoreError> {
             variables: read.variables()?,
             caller_id: read
                 .optional_text("caller_id")
-                .and_then(|id| id.parse().ok()),
+                .and_then(|id| CallerId::read_back(id).ok()),
             created_at: read.time("created_at")?,
             dial_before: read.time("dial_before")?,
             request_id: read
@@ -301,7 +301,7 @@ impl<'a> Read<'a> {
             .map(|(name, value)| Some((name.clone(), value.as_s().ok()?.clone())));
         let texts: Option<BTreeMap<String, String>> = texts.collect();
         texts
-            .and_then(|texts| Variables::new(texts).ok())
+            .and_then(|texts| Variables::read_back(texts).ok())
             .ok_or(malformed("variables"))
     }
 
@@ -422,6 +422,19 @@ mod tests {
         let read = decode(&item).unwrap();
         assert_eq!(read.failure_reason, Some(FailureReason::OutcomeUnknown));
         assert_eq!(read.timeline, call.timeline);
+    }
+
+    #[test]
+    fn what_an_earlier_release_took_from_a_request_is_read_back() {
+        let mut item = encode(&call(), Timestamp::from_millis(5));
+        item.insert("caller_id".to_owned(), text("\"+1 555 000 0100\""));
+        let variable = ("NAME".to_owned(), text("a\u{ffff}"));
+        let variables = AttributeValue::M(Item::from([variable]));
+        item.insert("variables".to_owned(), variables);
+        let request = decode(&item).unwrap().request;
+        let caller_id = request.caller_id.unwrap();
+        assert_eq!(caller_id.name(), Some("+1 555 000 0100"));
+        assert_eq!(request.variables.get()["NAME"], "a\u{ffff}");
     }
 
     #[test]

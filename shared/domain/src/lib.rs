@@ -20,6 +20,7 @@ pub mod outcome;
 pub mod phone_number;
 pub mod reconciliation;
 pub mod rules;
+mod text;
 pub mod timestamp;
 pub mod transition;
 pub mod variables;

@@ -139,24 +139,24 @@ async fn ends(pbx: Arc<Pbx>, ending: Ending) {
 async fn caller_id_is_shown(pbx: Arc<Pbx>) {
     let world = World::start(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let to = number("486");
-    let id = api
-        .place(&to, json!({"caller_id": "\"Acme Ltd\" <+15559876543>"}))
-        .await;
-    let call = api.wait_until_over(&id).await;
-    assert_eq!(
-        call["caller_id"],
-        Value::from("\"Acme Ltd\" <+15559876543>")
-    );
-    if let Pbx::Asterisk(asterisk) = &*pbx {
-        let invites = asterisk.invites();
-        let invite = invites
-            .iter()
-            .find(|line| line.contains(&to))
-            .expect("an INVITE");
-        assert!(
-            invite.contains("\"Acme Ltd\" <sip:+15559876543@"),
-            "{invite}"
-        );
+    for (asked, recorded, shown) in [
+        (
+            "\"Acme Ltd\" <+15559876543>",
+            "\"Acme Ltd\" <+15559876543>",
+            "\"Acme Ltd\" <sip:+15559876543@",
+        ),
+        // Taken for a name, it would make an anonymous call.
+        ("+1 (555) 987-6543", "+15559876543", "<sip:+15559876543@"),
+    ] {
+        let to = number("486");
+        let id = api.place(&to, json!({"caller_id": asked})).await;
+        let call = api.wait_until_over(&id).await;
+        assert_eq!(call["caller_id"], Value::from(recorded));
+        if let Pbx::Asterisk(asterisk) = &*pbx {
+            let invites = asterisk.invites();
+            let mut of_call = invites.iter().filter(|line| line.contains(&to));
+            let invite = of_call.next().expect("an INVITE");
+            assert!(invite.contains(shown), "{invite}");
+        }
     }
 }

@@ -137,7 +137,7 @@ async fn restart(_: Arc<Pbx>) {
         .lines()
         .find(|line| line.starts_with("curl "))
         .unwrap()
-        .replace("$CALL", &id);
+        .replace("${CALL:?}", &id);
     let answer = paste(&welcome, "a demo password", &read).await;
     let call: serde_json::Value = serde_json::from_str(answer.lines().last().unwrap()).unwrap();
     assert_eq!(

@@ -29,6 +29,7 @@ mod recovery;
 mod requests;
 mod rest_over_websocket;
 mod secrets;
+mod spellings;
 mod sweeping;
 mod trust;
 mod users;
@@ -142,6 +143,7 @@ fn main() -> ExitCode {
     api::add(&mut suite);
     users::add(&mut suite);
     lambda::add(&mut suite);
+    spellings::add(&mut suite);
     bridge_program::add(&mut suite);
     checking::add(&mut suite);
     local_run::add(&mut suite);
