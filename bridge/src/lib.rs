@@ -28,6 +28,7 @@ pub mod returning;
 pub mod run;
 pub mod settings;
 pub mod shared;
+pub mod suitability;
 pub mod targets;
 pub mod unsettled;
 

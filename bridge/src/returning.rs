@@ -17,8 +17,8 @@ use crate::backoff::return_after;
 use crate::shared::Shared;
 
 /// The delivery at which a message is sent anew. The queue allows ten unless told otherwise, and
-/// at least twice this (`MaxReceiveCount` of the template), so that a bridge that is killed a few
-/// times in between does no harm.
+/// always more than this (`MaxReceiveCount` of the template), so that a bridge that is killed in
+/// between does no harm.
 pub const SENT_ANEW_AT: u32 = 4;
 
 /// A message that a call's task works on.

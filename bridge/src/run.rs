@@ -33,6 +33,7 @@ use crate::reconciler::Reconciler;
 use crate::registry::Registry;
 use crate::settings::BridgeSettings;
 use crate::shared::Shared;
+use crate::suitability;
 use crate::targets::Targets;
 use crate::unsettled::Unsettled;
 
@@ -103,7 +104,21 @@ impl Bridge {
     pub fn start(settings: BridgeSettings, aws: &Clients) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(&settings.bridge_id)?);
         let outside = Outside::real(&settings, aws, Arc::clone(&metrics))?;
-        Ok(Self::start_in(settings, outside, metrics))
+        let (ari, api) = (settings.ari.clone(), settings.api.clone());
+        let bridge = Self::start_in(settings, outside, metrics);
+        let (up, closing) = (bridge.readiness(), bridge.closing.clone());
+        bridge.errands.spawn(async move {
+            let look = async {
+                up.wait_for(true).await;
+                suitability::log_findings(ari, api).await;
+            };
+            tokio::select! {
+                biased;
+                () = closing.cancelled() => {}
+                () = look => {}
+            }
+        });
+        Ok(bridge)
     }
 
     /// Starts a bridge on the current runtime, in the surroundings given.

@@ -212,7 +212,7 @@ impl CallDefaults {
     /// Reads the settings.
     pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let dial_endpoint =
-            or_text::<EndpointTemplate>(reader, "DIAL_ENDPOINT", "Local/{number}@{context}");
+            or_text::<EndpointTemplate>(reader, "DIAL_ENDPOINT", "Local/{number}@{context}/n");
         let context = or_text::<Context>(reader, "DEFAULT_CONTEXT", "outbound-ivr");
         let extension = or_text::<Extension>(reader, "DEFAULT_EXTENSION", "s");
         let allowed_contexts = read_contexts(reader);

@@ -159,6 +159,51 @@ impl AriClient {
         answer.expect_success(request).map(|()| ChannelReply::Done)
     }
 
+    /// Whether the dialplan has a context, an extension there, and a priority there, as far as they
+    /// are given, as seen from a channel. Without a channel Asterisk does not say.
+    async fn dialplan_exists(&self, channel: &str, place: &[&str]) -> Result<bool, AriError> {
+        #[derive(Deserialize)]
+        struct Variable {
+            value: String,
+        }
+        let request = "GET /channels/{id}/variable";
+        let path = format!("channels/{channel}/variable");
+        let asked = format!("DIALPLAN_EXISTS({})", place.join(","));
+        let query = [("variable", asked.as_str())];
+        let answer = self
+            .send(Request::new(request, Method::GET, &path).with_query(&query))
+            .await?;
+        answer.expect_success(request)?;
+        let variable: Variable = answer.json(request)?;
+        // Anything but a plain no is no proof.
+        Ok(variable.value != "0")
+    }
+
+    /// The same, asked by a channel that is made for it and leads nowhere. The application has to
+    /// have a socket that is connected.
+    ///
+    /// # Errors
+    /// [`AriError`] if Asterisk does not say.
+    pub async fn dialplan_has(&self, place: &[&str]) -> Result<bool, AriError> {
+        let id = format!("{}-look", self.settings.app);
+        let body = Create {
+            endpoint: CANARY_ENDPOINT,
+            app: &self.settings.app,
+            app_args: String::new(),
+            channel_id: id.clone(),
+            variables: BTreeMap::from([(LIMIT, CANARY_ENDS_AFTER)]),
+        };
+        let request = Request::new(CREATE_NAME, Method::POST, CREATE).with_body(&body);
+        let answer = self.send(request).await?;
+        // One that was left by an earlier look will do.
+        if answer.status != StatusCode::CONFLICT {
+            answer.expect_success(CREATE_NAME)?;
+        }
+        let found = self.dialplan_exists(&id, place).await;
+        self.delete_channel(&id).await?;
+        found
+    }
+
     /// The id of the canary: one for each application, and no UUID, so that nobody takes it for a
     /// call's.
     fn canary_id(&self) -> String {
@@ -434,26 +479,13 @@ impl Asterisk for AriClient {
     }
 
     async fn target_exists(&self, id: CallId, target: &DialplanTarget) -> Result<bool, AriError> {
-        #[derive(Deserialize)]
-        struct Variable {
-            value: String,
-        }
-        let request = "GET /channels/{id}/variable";
-        let path = format!("channels/{id}/variable");
-        let asked = format!(
-            "DIALPLAN_EXISTS({},{},{})",
-            target.context,
-            target.extension,
-            target.priority.get()
-        );
-        let query = [("variable", asked.as_str())];
-        let answer = self
-            .send(Request::new(request, Method::GET, &path).with_query(&query))
-            .await?;
-        answer.expect_success(request)?;
-        let variable: Variable = answer.json(request)?;
-        // Anything but a plain no is no proof.
-        Ok(variable.value != "0")
+        let priority = target.priority.get().to_string();
+        let place = [
+            target.context.as_str(),
+            target.extension.as_str(),
+            &priority,
+        ];
+        self.dialplan_exists(&id.to_string(), &place).await
     }
 
     async fn set_limit(&self, id: CallId, ends_after: Duration) -> Result<ChannelReply, AriError> {

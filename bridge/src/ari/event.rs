@@ -83,7 +83,7 @@ pub enum ChannelEventKind {
     CalleeCongested,
     /// Playing one item of the call's `media` is over.
     Played {
-        /// Which item, from 0; `None` for a playback of the whole list, as releases before 0.2
+        /// Which item, from 0; `None` for a playback of the whole list, as earlier releases
         /// began it.
         item: Option<usize>,
         /// Whether it was played to its end.

@@ -5,6 +5,7 @@ pub mod client;
 pub mod event;
 pub mod listener;
 pub mod playback;
+pub mod releases;
 mod request;
 mod request_socket;
 mod request_sockets;

@@ -10,7 +10,7 @@ use domain::CallId;
 pub struct PlaybackId {
     /// The call.
     pub call: CallId,
-    /// The item, from 0; `None` for the whole list, as releases before 0.2 played it.
+    /// The item, from 0; `None` for the whole list, as earlier releases played it.
     pub item: Option<usize>,
 }
 

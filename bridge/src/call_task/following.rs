@@ -438,7 +438,7 @@ impl CallTask {
     fn open_playbacks(&self, dialling: Dialling) -> Vec<PlaybackId> {
         let call = self.id();
         let playback = |item| PlaybackId { call, item };
-        // A release before 0.2 played the whole list at once.
+        // An earlier release played the whole list at once.
         let of_old = (dialling == Dialling::MayHaveFailed && self.request.media.is_some())
             .then(|| playback(None));
         let items = self.playlist.open().map(|item| playback(Some(item)));
