@@ -54,20 +54,16 @@ async fn look_at_endpoint(
         return Ok(());
     };
     let endpoint = template.render(&number, &context);
-    match endpoint.trunk() {
-        Some(trunk) => {
-            let state = client.endpoint_state(&trunk).await?;
-            findings.push(of_trunk(&trunk, state));
-        }
-        None => {
-            // Local/EXTENSION@CONTEXT, with options behind another slash.
-            let place = endpoint.as_str().split_once('@').map(|(_, place)| place);
-            let context = place.and_then(|place| place.split('/').next());
-            if let Some(context) = context {
-                let found = client.dialplan_has(&[context]).await?;
-                findings.push(of_context("DIAL_ENDPOINT", context, found));
-            }
-        }
+    if let Some(trunk) = endpoint.trunk() {
+        let state = client.endpoint_state(&trunk).await?;
+        findings.push(of_trunk(&trunk, state));
+        return Ok(());
+    }
+    // Local/EXTENSION@CONTEXT, with options behind another slash.
+    let place = endpoint.as_str().split_once('@').map(|(_, place)| place);
+    if let Some(context) = place.and_then(|place| place.split('/').next()) {
+        let found = client.dialplan_has(&[context]).await?;
+        findings.push(of_context("DIAL_ENDPOINT", context, found));
     }
     Ok(())
 }
