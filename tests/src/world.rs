@@ -430,10 +430,11 @@ fn jwt_settings(key: &str) -> JwtSettings {
 
 static NUMBERS: AtomicU32 = AtomicU32::new(0);
 
-/// A number that no other call of this run has, ending in `digits`.
+/// A number that no other call of this run has, ending in a `0` and `digits`. The zero keeps the digit
+/// before them, which callees read too, from being one that counts.
 #[must_use]
 pub fn number(digits: &str) -> String {
     let unique = NUMBERS.fetch_add(1, Ordering::Relaxed);
     let run = std::process::id() % 100_000;
-    format!("+1{run:05}{unique:06}{digits}")
+    format!("+1{run:05}{unique:06}0{digits}")
 }
