@@ -177,6 +177,23 @@ impl Asterisk {
             .ok()
     }
 
+    /// Lets an application receive one more type of event than its filter does now.
+    pub async fn allow_event(&self, app: &str, kind: &str) {
+        let shown = self.get(&format!("applications/{app}")).await;
+        let mut allowed = shown.expect("a connected application")["events_allowed"].take();
+        let types = allowed.as_array_mut().expect("a filter");
+        types.push(serde_json::json!({"type": kind}));
+        let filter = serde_json::json!({"allowed": allowed});
+        let response = reqwest::Client::new()
+            .put(format!("{}/applications/{app}/eventFilter", self.url))
+            .basic_auth(&self.username, Some(&self.password))
+            .json(&filter)
+            .send()
+            .await
+            .expect("an answer from ARI");
+        assert!(response.status().is_success(), "{}", response.status());
+    }
+
     /// Sends an event of the user's own to an application.
     pub async fn send_user_event(&self, app: &str, name: &str, variables: &Value) {
         let response = reqwest::Client::new()

@@ -1,6 +1,7 @@
 //! What the calls go through: the scenarios are the same on both.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use simulator::{Credentials, Simulator};
 
@@ -97,6 +98,17 @@ impl Pbx {
         }
     }
 
+    /// What ARI answers to a `GET`; `None` unless that is a success.
+    pub async fn get(&self, path: &str) -> Option<serde_json::Value> {
+        let (url, username, password) = self.ari();
+        let request = reqwest::Client::new()
+            .get(format!("{url}/{path}"))
+            .basic_auth(username, Some(password))
+            .timeout(Duration::from_secs(5));
+        let answer = request.send().await.ok()?.error_for_status().ok()?;
+        answer.json().await.ok()
+    }
+
     /// The channels whose ids are among `ids`.
     pub async fn channels_among(&self, ids: &[String]) -> Vec<String> {
         let all = self.channels().await.into_iter();
@@ -105,16 +117,7 @@ impl Pbx {
 
     /// All channels.
     pub async fn channels(&self) -> Vec<String> {
-        let (url, username, password) = self.ari();
-        let channels: serde_json::Value = reqwest::Client::new()
-            .get(format!("{url}/channels"))
-            .basic_auth(username, Some(password))
-            .send()
-            .await
-            .expect("an answer from ARI")
-            .json()
-            .await
-            .expect("a list of channels");
+        let channels = self.get("channels").await.expect("a list of channels");
         let all = channels.as_array().expect("a list").iter();
         all.filter_map(|channel| channel["id"].as_str())
             .map(str::to_owned)
