@@ -177,6 +177,23 @@ impl Asterisk {
             .ok()
     }
 
+    /// Lets an application receive one more type of event than its filter does now.
+    pub async fn allow_event(&self, app: &str, kind: &str) {
+        let shown = self.get(&format!("applications/{app}")).await;
+        let mut allowed = shown.expect("a connected application")["events_allowed"].take();
+        let types = allowed.as_array_mut().expect("a filter");
+        types.push(serde_json::json!({"type": kind}));
+        let filter = serde_json::json!({"allowed": allowed});
+        let response = reqwest::Client::new()
+            .put(format!("{}/applications/{app}/eventFilter", self.url))
+            .basic_auth(&self.username, Some(&self.password))
+            .json(&filter)
+            .send()
+            .await
+            .expect("an answer from ARI");
+        assert!(response.status().is_success(), "{}", response.status());
+    }
+
     /// Sends an event of the user's own to an application.
     pub async fn send_user_event(&self, app: &str, name: &str, variables: &Value) {
         let response = reqwest::Client::new()
@@ -190,16 +207,16 @@ impl Asterisk {
         assert!(response.status().is_success(), "{}", response.status());
     }
 
-    /// The INVITEs that the callee received, one line each: `INVITE TO from FROM`.
+    /// The INVITEs that the callee received.
     #[must_use]
-    pub fn invites(&self) -> Vec<String> {
-        self.callee.logged("INVITE")
+    pub fn invites(&self) -> Vec<Received> {
+        self.callee.received("INVITE ")
     }
 
-    /// The BYEs that the callee received, one line each: `BYE TO`.
+    /// The BYEs that the callee received.
     #[must_use]
-    pub fn byes(&self) -> Vec<String> {
-        self.callee.logged("BYE")
+    pub fn byes(&self) -> Vec<Received> {
+        self.callee.received("BYE ")
     }
 
     fn log(&self) -> String {
@@ -249,6 +266,31 @@ fn write_configuration(dir: &Path, values: &[(&str, String)]) -> std::io::Result
     Ok(())
 }
 
+/// A request that the SIP callee received and logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// The Call-ID, which is one for a call however often its INVITE is repeated.
+    pub call_id: String,
+    /// The number in the To header.
+    pub to: String,
+    /// The From header; empty for a BYE.
+    pub from: String,
+}
+
+impl Received {
+    /// Reads `CALL-ID to TO from FROM`; the last two words are missing for a BYE.
+    fn read(line: &str) -> Option<Self> {
+        let (call_id, rest) = line.split_once(" to ")?;
+        let (to, from) = rest.split_once(" from ").unwrap_or((rest, ""));
+        let to = to.split_once("sip:")?.1.split_once('@')?.0;
+        Some(Self {
+            call_id: call_id.to_owned(),
+            to: to.to_owned(),
+            from: from.to_owned(),
+        })
+    }
+}
+
 /// A SIP callee: sipp with `callee.xml`.
 struct Callee {
     port: u16,
@@ -292,11 +334,13 @@ impl Callee {
         })
     }
 
-    fn logged(&self, what: &str) -> Vec<String> {
+    fn received(&self, what: &str) -> Vec<Received> {
         let text = fs::read_to_string(self.dir.path().join("invites.log")).unwrap_or_default();
-        text.lines()
-            .filter(|line| line.starts_with(what))
-            .map(str::to_owned)
+        // A line that is being written ends in no line feed yet.
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        whole
+            .lines()
+            .filter_map(|line| Received::read(line.strip_prefix(what)?))
             .collect()
     }
 }

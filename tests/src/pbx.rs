@@ -1,10 +1,11 @@
 //! What the calls go through: the scenarios are the same on both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use simulator::{Credentials, Simulator};
 
-use crate::asterisk::Asterisk;
+use crate::asterisk::{Asterisk, Received};
 use crate::tls::{Secured, TlsRelay};
 
 /// A PBX with ARI, and with callees that behave by the last three digits of their number.
@@ -63,19 +64,13 @@ impl Pbx {
         TlsRelay::before(&self.ari().0).await.secured
     }
 
-    /// How often the phone at `number` behind the trunk was called, by the callee's own count.
+    /// How often the phone at `number` behind the trunk was called, by the callee's own count. An INVITE
+    /// that is repeated in one call, as after a challenge, counts once.
     #[must_use]
     pub fn invites_to(&self, number: &str) -> usize {
         match self {
             Self::Simulator { simulator, .. } => simulator.dials_to(&format!("{number}@trunk")),
-            Self::Asterisk(asterisk) => {
-                let to = format!("sip:{number}@");
-                asterisk
-                    .invites()
-                    .iter()
-                    .filter(|line| line.contains(&to))
-                    .count()
-            }
+            Self::Asterisk(asterisk) => call_ids(asterisk.invites(), number).len(),
         }
     }
 
@@ -85,14 +80,11 @@ impl Pbx {
         let Self::Asterisk(asterisk) = self else {
             return BTreeMap::new();
         };
+        let calls = asterisk.invites().into_iter();
+        let calls: BTreeSet<_> = calls.map(|invite| (invite.to, invite.call_id)).collect();
         let mut counts = BTreeMap::new();
-        for line in asterisk.invites() {
-            let to = line
-                .split_once("sip:")
-                .and_then(|(_, to)| to.split_once('@'));
-            if let Some((number, _)) = to {
-                *counts.entry(number.to_owned()).or_default() += 1;
-            }
+        for (number, _) in calls {
+            *counts.entry(number).or_default() += 1;
         }
         counts
     }
@@ -102,15 +94,19 @@ impl Pbx {
     pub fn byes_to(&self, number: &str) -> usize {
         match self {
             Self::Simulator { .. } => 0,
-            Self::Asterisk(asterisk) => {
-                let to = format!("sip:{number}@");
-                asterisk
-                    .byes()
-                    .iter()
-                    .filter(|line| line.contains(&to))
-                    .count()
-            }
+            Self::Asterisk(asterisk) => call_ids(asterisk.byes(), number).len(),
         }
+    }
+
+    /// What ARI answers to a `GET`; `None` unless that is a success.
+    pub async fn get(&self, path: &str) -> Option<serde_json::Value> {
+        let (url, username, password) = self.ari();
+        let request = reqwest::Client::new()
+            .get(format!("{url}/{path}"))
+            .basic_auth(username, Some(password))
+            .timeout(Duration::from_secs(5));
+        let answer = request.send().await.ok()?.error_for_status().ok()?;
+        answer.json().await.ok()
     }
 
     /// The channels whose ids are among `ids`.
@@ -121,19 +117,16 @@ impl Pbx {
 
     /// All channels.
     pub async fn channels(&self) -> Vec<String> {
-        let (url, username, password) = self.ari();
-        let channels: serde_json::Value = reqwest::Client::new()
-            .get(format!("{url}/channels"))
-            .basic_auth(username, Some(password))
-            .send()
-            .await
-            .expect("an answer from ARI")
-            .json()
-            .await
-            .expect("a list of channels");
+        let channels = self.get("channels").await.expect("a list of channels");
         let all = channels.as_array().expect("a list").iter();
         all.filter_map(|channel| channel["id"].as_str())
             .map(str::to_owned)
             .collect()
     }
+}
+
+/// The calls to `number` among these requests.
+fn call_ids(requests: Vec<Received>, number: &str) -> BTreeSet<String> {
+    let of_number = requests.into_iter().filter(|request| request.to == number);
+    of_number.map(|request| request.call_id).collect()
 }

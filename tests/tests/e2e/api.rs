@@ -486,6 +486,22 @@ async fn metrics(pbx: Arc<Pbx>) {
     assert_eq!(value("calls_active"), "0");
     assert_eq!(value("originate_latency_seconds_count"), "2");
     assert_eq!(value("queue_to_dial_seconds_count"), "2");
-    assert!(text.contains("status=\"busy\"} 1") || text.contains("status=\"busy\",bridge_id"));
+    // Whatever the order of the labels.
+    let ended = |status: &str| {
+        let label = format!("status=\"{status}\"");
+        let of = |line: &&str| line.starts_with("calls_total{") && line.contains(&label);
+        let lines: Vec<_> = text.lines().filter(of).collect();
+        assert_eq!(lines.len(), 1, "{status}: {text}");
+        lines[0].rsplit(' ').next().unwrap().to_owned()
+    };
+    for (status, calls) in [
+        ("busy", "1"),
+        ("completed", "1"),
+        ("failed", "0"),
+        ("no_answer", "0"),
+        ("canceled", "0"),
+    ] {
+        assert_eq!(ended(status), calls, "{status}");
+    }
     assert!(value("event_to_store_seconds_count") != "0");
 }

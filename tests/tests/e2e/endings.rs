@@ -154,9 +154,9 @@ async fn caller_id_is_shown(pbx: Arc<Pbx>) {
         assert_eq!(call["caller_id"], Value::from(recorded));
         if let Pbx::Asterisk(asterisk) = &*pbx {
             let invites = asterisk.invites();
-            let mut of_call = invites.iter().filter(|line| line.contains(&to));
+            let mut of_call = invites.iter().filter(|invite| invite.to == to);
             let invite = of_call.next().expect("an INVITE");
-            assert!(invite.contains(shown), "{invite}");
+            assert!(invite.from.contains(shown), "{invite:?}");
         }
     }
 }

@@ -55,6 +55,24 @@ async fn garbage(pbx: Arc<Pbx>) {
     assert!(world.bridge().is_up());
 }
 
+/// Sends an event of a type that the bridge does not know to its application: Asterisk itself takes no more
+/// than 40 KiB in a request, the simulator's event is larger.
+async fn send_unknown_event(pbx: &Pbx, app: &str) {
+    match pbx {
+        Pbx::Asterisk(asterisk) => {
+            // The bridge's filter would keep the event from it.
+            asterisk.allow_event(app, "ChannelUserevent").await;
+            let variables = json!({"x": "x".repeat(39_000)});
+            asterisk.send_user_event(app, "later", &variables).await;
+        }
+        Pbx::Simulator { simulator, .. } => {
+            let event = json!({"type": "ChannelUserevent", "eventname": "later",
+                "userevent": {"x": "x".repeat(100_000)}});
+            simulator.inject(app, &event.to_string());
+        }
+    }
+}
+
 async fn user_events(pbx: Arc<Pbx>) {
     let mut world = World::without_bridge(&pbx).await;
     let app = world.add_bridge(&[]).await;
@@ -62,14 +80,11 @@ async fn user_events(pbx: Arc<Pbx>) {
     let id = api.place(&number("203"), json!({})).await;
     api.wait_until(&id, |call| call["status"] == "ringing")
         .await;
-    if let Pbx::Asterisk(asterisk) = &*pbx {
-        // Asterisk itself takes no more than 40 KiB in a request; 100 KB come from the simulator.
-        asterisk
-            .send_user_event(&app, "later", &json!({"x": "x".repeat(39_000)}))
-            .await;
-    }
+    assert_eq!(world.bridge().counts().other_type, 0);
+    send_unknown_event(&pbx, &app).await;
     let call = api.wait_until_over(&id).await;
     assert_eq!(call["status"], "completed", "{call}");
+    assert_eq!(world.bridge().counts().other_type, 1);
     assert!(world.bridge().is_up());
 }
 

@@ -132,14 +132,11 @@ async fn variables(pbx: Arc<Pbx>) {
     let id = api.place(&number("000"), body).await;
     api.wait_until(&id, |call| call["status"] == "ringing")
         .await;
-    if let Pbx::Asterisk(asterisk) = &*pbx {
-        for (name, value) in [("PATIENT", "Zoë"), ("ROOM", "7")] {
-            let read = asterisk
-                .get(&format!("channels/{id}/variable?variable={name}"))
-                .await
-                .unwrap();
-            assert_eq!(read["value"], value);
-        }
+    for (name, value) in [("PATIENT", "Zoë"), ("ROOM", "7")] {
+        let read = pbx
+            .get(&format!("channels/{id}/variable?variable={name}"))
+            .await;
+        assert_eq!(read.expect("a variable")["value"], value, "{name}");
     }
     assert!(world.bridge().hang_up(id.parse().unwrap()));
     api.wait_until_over(&id).await;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use cloud::calls::Claim;
 use cloud::ports::SignsOfLife;
 use cloud::{Heartbeat, Heartbeats, clock};
-use domain::Timestamp;
+use domain::{BridgeId, Timestamp};
 use e2e::program::Program;
-use e2e::world::{number, source};
+use e2e::world::{call_of, number, source};
 use e2e::{Line, Pbx, World};
 use functions::sweeper::Swept;
 use local::embedded::STATE_TABLE;
@@ -32,6 +32,21 @@ pub fn add(suite: &mut Suite) {
 fn heartbeats(world: &World) -> Arc<dyn SignsOfLife> {
     let table = STATE_TABLE.to_owned();
     Arc::new(Heartbeats::new(world.clients.dynamodb.clone(), table))
+}
+
+/// What a bridge that follows two calls wrote then.
+fn heartbeat(bridge_id: BridgeId, at: Timestamp) -> Heartbeat {
+    Heartbeat {
+        bridge_id,
+        at,
+        started_at: at,
+        version: String::new(),
+        events_up: true,
+        ari_up: true,
+        waiting: None,
+        live_calls: 2,
+        metrics: String::new(),
+    }
 }
 
 async fn expired(pbx: Arc<Pbx>) {
@@ -86,18 +101,7 @@ async fn bridge_gone(pbx: Arc<Pbx>) {
     assert_eq!(sweeper.sweep(soon).await.unwrap(), Swept::default());
     let later = clock::now().plus(Duration::from_hours(3));
     let bridge_id = environment["BRIDGE_ID"].parse().unwrap();
-    let alive = |at: Timestamp| Heartbeat {
-        bridge_id,
-        at,
-        started_at: at,
-        version: String::new(),
-        events_up: true,
-        ari_up: true,
-        waiting: None,
-        live_calls: 2,
-        metrics: String::new(),
-    };
-    let mut heartbeat = alive(later);
+    let mut heartbeat = heartbeat(bridge_id, later);
     heartbeats(&world).beat(&heartbeat).await.unwrap();
     assert_eq!(sweeper.sweep(later).await.unwrap(), Swept::default());
     heartbeat.at = clock::now();
@@ -139,13 +143,45 @@ async fn too_late(pbx: Arc<Pbx>) {
     assert!(matches!(claim(now).await.unwrap(), Claim::Taken(_)));
 }
 
+/// A call that nobody dialled in time, one that nobody follows, and one that may still be dialled.
 async fn function(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let long_ago = clock::now().minus(Duration::from_hours(1));
+    let (expired, lost) = (
+        call_of("+15550000486", long_ago),
+        call_of("+15550000200", long_ago),
+    );
+    let waits = api.place(&number("486"), json!({})).await;
+    world.record(&[expired.clone(), lost.clone()]).await;
+    let bridge_id = "gone".parse().unwrap();
+    let claim = Uuid::new_v4().into();
+    let calls = world.calls();
+    let claimed = calls.claim(lost.request.id, &bridge_id, claim, long_ago, long_ago);
+    assert!(matches!(claimed.await.unwrap(), Claim::Claimed(_)));
+    let signs = heartbeats(&world);
+    signs.announce(&bridge_id).await.unwrap();
+    signs.beat(&heartbeat(bridge_id, long_ago)).await.unwrap();
+
     let (_program, mut sweeper) = start_with("sweeper", &world, &BTreeMap::new()).await;
     let event = json!({
         "version": "0", "id": "e", "detail-type": "Scheduled Event", "source": "aws.events",
         "account": "0", "time": "2026-11-21T00:00:00Z", "region": "us-east-1", "resources": [], "detail": {}
     });
+    let answer = sweeper.send(event.clone()).await;
+    assert_eq!(answer, json!({"expired": 1, "lost": 1, "failed": 0}));
+    for (id, status, reason) in [
+        (expired.request.id.to_string(), "failed", Some("expired")),
+        (lost.request.id.to_string(), "failed", Some("bridge_lost")),
+        (waits, "pending", None),
+    ] {
+        let call = api.status(&id).await;
+        assert_eq!(
+            (call["status"].as_str(), call["failure_reason"].as_str()),
+            (Some(status), reason),
+            "{call}"
+        );
+    }
     let answer = sweeper.send(event).await;
     assert_eq!(answer, json!({"expired": 0, "lost": 0, "failed": 0}));
 }
