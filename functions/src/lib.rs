@@ -12,6 +12,7 @@ pub mod cursor;
 pub mod docs;
 pub mod embedded_metrics;
 pub mod ending;
+pub mod event;
 pub mod guard;
 pub mod health;
 pub mod hs256;
