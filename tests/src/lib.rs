@@ -14,15 +14,18 @@ pub mod browser;
 pub mod callees;
 pub mod client;
 pub mod footprint;
+pub mod gateway;
 pub mod ledger;
 pub mod pbx;
 pub mod ports;
 pub mod program;
 pub mod proxy;
+pub mod request_table;
 pub mod runtime_api;
 pub mod secrets_manager;
 pub mod tap;
 pub mod tls;
+pub mod wire;
 pub mod world;
 
 pub use client::Client;
