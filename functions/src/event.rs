@@ -40,6 +40,7 @@ struct Event {
 #[serde(rename_all = "camelCase", default)]
 struct RequestContext {
     api_id: Option<String>,
+    route_key: Option<String>,
     stage: Option<String>,
     http: Http,
 }
@@ -145,11 +146,13 @@ impl Event {
     /// The path as this API's routes know it, and the query as it was received.
     fn uri(&self) -> Result<Uri, NotARequest> {
         let raw_path = self.raw_path.as_deref().unwrap_or_default();
-        let route = self.route_key.as_deref().unwrap_or(DEFAULT);
-        let stage = self.request_context.stage.as_deref().unwrap_or(DEFAULT);
+        let context = &self.request_context;
+        let route = self.route_key.as_deref().or(context.route_key.as_deref());
+        let route = route.unwrap_or(DEFAULT);
+        let stage = context.stage.as_deref().unwrap_or(DEFAULT);
         let path = below_mapping(raw_path, route, stage);
         // An event without an API is of `cargo lambda watch`, which does not decode paths.
-        let mut uri = encode(path, self.request_context.api_id.is_some());
+        let mut uri = encode(path, context.api_id.is_some());
         if let Some(query) = self.raw_query_string.as_deref().filter(|q| !q.is_empty()) {
             uri.push('?');
             uri.push_str(query);

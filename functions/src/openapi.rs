@@ -194,7 +194,7 @@ fn add_create_headers(operation: &mut Value) {
     let key = json!({
         "name": "Idempotency-Key", "in": "header", "required": false,
         "description": "A request that is repeated with the same key makes one call and gets the same answer; with another \
-            body it is refused.",
+            body it is refused. After a 503 the repetition makes a new call.",
         "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"}, "example": "order-4711",
     });
     match &mut operation["parameters"] {

@@ -14,6 +14,9 @@ use crate::wire::{WireAnswer, WireRequest};
 pub enum Served<'a> {
     /// Over HTTP, at this URL.
     Http(String),
+    /// By the template that is deployed in the cloud of this machine, at this URL. It joins the
+    /// values of a repeated header with a comma and a space, and AWS with a comma.
+    Deployed(String),
     /// By functions that get a gateway's events.
     Events {
         /// The gateway.
@@ -26,7 +29,7 @@ pub enum Served<'a> {
 impl Served<'_> {
     async fn ask(&mut self, request: &WireRequest) -> WireAnswer {
         match self {
-            Self::Http(base) => request.send(base).await,
+            Self::Http(base) | Self::Deployed(base) => request.send(base).await,
             Self::Events { gateway, mapping } => gateway.ask(request, *mapping).await,
         }
     }
@@ -34,7 +37,7 @@ impl Served<'_> {
     /// What comes before the paths of the API in the URLs that the client asks for.
     fn base(&self) -> String {
         match self {
-            Self::Http(base) => base.clone(),
+            Self::Http(base) | Self::Deployed(base) => base.clone(),
             Self::Events { mapping, .. } => format!("https://voice.example{}", mapping.prefix()),
         }
     }
@@ -239,10 +242,6 @@ fn headers(cases: &mut Vec<Case>, token: &str) {
         let request = dry_run().header("idempotency-key", key);
         add(request, wrong("Idempotency-Key"));
     }
-    let repeated = dry_run()
-        .header("idempotency-key", "a")
-        .header("idempotency-key", "b");
-    add(repeated, Wanted::Status(200));
 }
 
 fn grant(username: &str, password: &str) -> WireRequest {
@@ -377,9 +376,12 @@ async fn heads(served: &mut Served<'_>, token: &str, id: &str, wrong: &mut Vec<S
 /// Repeats requests with an `Idempotency-Key`. Returns how many requests those are.
 async fn repeats(served: &mut Served<'_>, token: &str, wrong: &mut Vec<String>) -> usize {
     let unique = Uuid::new_v4().to_string();
-    // Two headers are one with a comma between their values.
-    let one = unique.clone();
-    let forms = [vec![one.clone()], vec![one, "again".to_owned()]];
+    let mut forms = vec![vec![unique.clone()]];
+    if !matches!(served, Served::Deployed(_)) {
+        // Two headers are one with a comma between their values.
+        forms.push(vec![unique.clone(), "again".to_owned()]);
+        forms.push(vec![format!("{unique},again")]);
+    }
     let mut ids = Vec::new();
     for keys in &forms {
         let request = posted("/api/v2/calls", token, &json!({"phone_number": TO}));
@@ -390,17 +392,18 @@ async fn repeats(served: &mut Served<'_>, token: &str, wrong: &mut Vec<String>) 
         let again = served.ask(&request).await;
         let is_replay = again.header("idempotent-replayed") == "true";
         let was_replay = first.header("idempotent-replayed") == "true";
+        let known = ids.contains(&first.json()["call_id"]);
         if (first.status, again.status) != (202, 202)
             || first.json() != again.json()
-            || was_replay
+            || was_replay != known
             || !is_replay
         {
             wrong.push(format!("{keys:?}: {first:?} {again:?}"));
         }
         ids.push(first.json()["call_id"].clone());
     }
-    if ids[0] == ids[1] {
-        wrong.push(format!("two keys, one call: {ids:?}"));
+    if forms.len() == 3 && (ids[0] == ids[1] || ids[1] != ids[2]) {
+        wrong.push(format!("keys and their calls: {forms:?} {ids:?}"));
     }
     2 * forms.len()
 }

@@ -117,7 +117,7 @@ async fn test(site: &mut Site, problems: &mut Vec<String>) -> Result<(), String>
     }
     let routes = walk(site).await.map_err(|wrong| wrong.join("\n"))?;
     println!("{routes} routes reach their functions");
-    let mut served = Served::Http(site.cloud.api());
+    let mut served = Served::Deployed(site.cloud.api());
     let (asked, wrong) = request_table::run(&mut served, USER, PASSWORD).await;
     println!("{asked} requests of the table are asked");
     problems.extend(wrong);
