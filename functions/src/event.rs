@@ -222,12 +222,10 @@ fn encode(path: &str, decoded: bool) -> String {
             None => false,
         };
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' => encoded.push(char::from(*byte)),
-            b'-' | b'.' | b'_' | b'~' | b':' | b'@' => encoded.push(char::from(*byte)),
-            b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=' => {
+            b'%' if is_escape() => encoded.push('%'),
+            byte if byte.is_ascii_alphanumeric() || b"/-._~:@!$&'()*+,;=".contains(byte) => {
                 encoded.push(char::from(*byte));
             }
-            b'%' if is_escape() => encoded.push('%'),
             byte => {
                 const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
                 encoded.push('%');

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use cloud::{CallQueue, CallStore, clock};
 use domain::{
-    Call, CallRequest, DialplanTarget, Media, PhoneNumber, Priority, Timestamp, Variables,
+    Call, CallId, CallRequest, DialplanTarget, Media, PhoneNumber, Priority, Timestamp, Variables,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -352,6 +352,12 @@ struct Repeatable {
     fingerprint: String,
 }
 
+impl Repeatable {
+    fn id_of_try(&self, number: u8) -> CallId {
+        self.key.call_id(&self.client, number)
+    }
+}
+
 /// Does what was asked for, or says what would be done.
 async fn answer(
     state: &OriginateState,
@@ -363,15 +369,16 @@ async fn answer(
     if asked.dry_run {
         return Ok(dry_run(&request));
     }
+    if let Some(repeatable) = &repeatable {
+        request.id = repeatable.id_of_try(0);
+        request.fingerprint = Some(repeatable.fingerprint.clone());
+    }
     let first_id = request.id;
-    let id_of_try = |number| {
-        let derived = repeatable
-            .as_ref()
-            .map(|Repeatable { key, client, .. }| key.call_id(client, number));
-        derived.unwrap_or(first_id)
+    let id_of_try = |number| match &repeatable {
+        Some(repeatable) => repeatable.id_of_try(number),
+        // There is one try only.
+        None => first_id,
     };
-    request.id = id_of_try(0);
-    request.fingerprint = repeatable.as_ref().map(|one| one.fingerprint.clone());
     let expires_at = forget_at(&request, state.defaults.retention);
     let placing = Placing {
         calls: &state.calls,

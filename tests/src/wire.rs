@@ -78,17 +78,17 @@ impl WireRequest {
     pub async fn send(&self, base: &str) -> WireAnswer {
         let rest = base.strip_prefix("http://").expect("a plain URL");
         let (host, prefix) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        let mut head = format!(
-            "{} {prefix}{} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n",
-            self.method, self.target
-        );
-        for (name, value) in &self.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
+        let mut lines = vec![
+            format!("{} {prefix}{} HTTP/1.1", self.method, self.target),
+            format!("host: {host}"),
+            "connection: close".to_owned(),
+        ];
+        let headers = self.headers.iter();
+        lines.extend(headers.map(|(name, value)| format!("{name}: {value}")));
         if !self.body.is_empty() || self.method == "POST" {
-            head.push_str(&format!("content-length: {}\r\n", self.body.len()));
+            lines.push(format!("content-length: {}", self.body.len()));
         }
-        head.push_str("\r\n");
+        let head = lines.join("\r\n") + "\r\n\r\n";
         let exchange = async {
             let mut stream = TcpStream::connect(host).await.expect("a server");
             // A server may answer, and close, before it has read all of a body that is too large.
