@@ -13,6 +13,7 @@ pub mod cursor;
 pub mod docs;
 pub mod embedded_metrics;
 pub mod ending;
+pub mod event;
 pub mod form;
 pub mod guard;
 pub mod health;

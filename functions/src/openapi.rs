@@ -112,7 +112,8 @@ pub fn document() -> Value {
     document["components"]["securitySchemes"] = json!({
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
     });
-    document["servers"] = json!([{"url": "/"}]);
+    // Relative to this document, because something may come before its path.
+    document["servers"] = json!([{"url": "."}]);
     document
 }
 
@@ -252,7 +253,7 @@ fn add_create_headers(operation: &mut Value) {
         "name": "Idempotency-Key", "in": "header", "required": false,
         // No example: a page would fill it in, and the second request with another body be refused.
         "description": "A request that is repeated with the same key, such as `order-4711`, makes one call and gets the \
-            same answer; with another body it is refused.",
+            same answer; with another body it is refused. After a 503 the repetition makes a new call.",
         "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
     });
     match &mut operation["parameters"] {
@@ -260,7 +261,12 @@ fn add_create_headers(operation: &mut Value) {
         none => *none = json!([key]),
     }
     operation["responses"]["202"]["headers"] = json!({
-        "Location": {"description": "Where the call's status is.", "required": true, "schema": {"type": "string"}},
+        "Location": {
+            "description": "Where the call's status is, relative to the URI of this request.",
+            "required": true,
+            "schema": {"type": "string", "format": "uri-reference"},
+            "example": "calls/3f2b8c1e-0000-4000-8000-000000000001",
+        },
         "Idempotent-Replayed": {
             "description": "`true` if an earlier request with this `Idempotency-Key` made the call.",
             "schema": {"type": "string"},

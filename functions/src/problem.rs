@@ -96,6 +96,17 @@ impl Problem {
         }])
     }
 
+    /// 400: what came is not an HTTP request.
+    #[must_use]
+    pub fn unreadable_request() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "unreadable-request",
+            "The request cannot be read",
+            "the method, the path, the query, a header or the body is not what HTTP allows",
+        )
+    }
+
     /// 413: the body is larger than any valid one.
     #[must_use]
     pub fn body_too_large(limit: usize) -> Self {

@@ -100,7 +100,18 @@ fn prefixed(routes: &Router) -> Router {
 pub fn finish(router: Router, origins: &AllowedOrigins) -> Router {
     let router = router
         .fallback(async || Problem::route_not_found())
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed());
+    guarded(router, origins)
+}
+
+/// What answers for a request that cannot be read, whatever it is.
+pub fn unreadable(origins: &AllowedOrigins) -> Router {
+    let router = Router::new().fallback(async || Problem::unreadable_request());
+    guarded(router, origins)
+}
+
+fn guarded(router: Router, origins: &AllowedOrigins) -> Router {
+    let router = router
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(guard::catch))
         .layer(middleware::from_fn(request_id::identify));
@@ -110,6 +121,7 @@ pub fn finish(router: Router, origins: &AllowedOrigins) -> Router {
         router.layer(origins.layer())
     };
     let router = router
+        .layer(middleware::from_fn(guard::join_headers))
         .layer(middleware::from_fn(guard::secure))
         .layer(middleware::from_fn(embedded_metrics::name_route));
     // Layers run after a router has chosen its route, so that what comes before is around it.

@@ -103,12 +103,23 @@ fn welcome(system: &System) -> String {
             format!("TOKEN={text}"),
         ),
     };
+    // Against a real Asterisk a number would be somebody's. A shell refuses the line until the
+    // variable is set.
+    let (place, number) = if system.is_simulated() {
+        ("Place a call and see what becomes of it", "+15550000200")
+    } else {
+        (
+            "Set YOUR_NUMBER to the number of a phone of yours. Then place a call to it and see what \
+             becomes of it",
+            "${YOUR_NUMBER:?is not set: it is to be the number of a phone of yours}",
+        )
+    };
     let (dynamodb, sqs) = system.endpoints();
     format!(
         "\nReady on {base}, with {behind}.\n{note}.\n\n\
-         Place a call and see what becomes of it:\n\n\
+         {place}:\n\n\
          {token}\n\
-         CALL=$(curl -sS -X POST -H \"Authorization: Bearer ${{TOKEN:?}}\" {base}/api/v2/interaction/+15550000200 \
+         CALL=$(curl -sS -X POST -H \"Authorization: Bearer ${{TOKEN:?}}\" \"{base}/api/v2/interaction/{number}\" \
          | {call_field})\n\
          curl -sS -H \"Authorization: Bearer ${{TOKEN:?}}\" {base}/api/v2/status/${{CALL:?}}\n\n\
          DynamoDB is served on {dynamodb}, SQS on {sqs}. Ctrl-C ends everything.\n\n"

@@ -9,18 +9,44 @@ use domain::{
     WaitingReason,
 };
 
-use crate::calls::{Claim, Creation, PendingEnd, Saved};
+use crate::calls::{Claim, Creation, PendingEnd, Saved, SenderId, Takeover, Unsent};
 use crate::queue::{Delivery, Receipt};
 use crate::{Heartbeat, StoreError};
 
 /// The table of calls, as far as a call on its way needs it.
 #[async_trait]
 pub trait Calls: Send + Sync {
-    /// Records a new call, to be forgotten after `expires_at`.
+    /// Records a new call, to be forgotten after `expires_at`, whose last sender is `sender`.
+    /// Repeated after a lost answer, the same `sender` finds that it created the call.
     ///
     /// # Errors
     /// If the table cannot be written; the call may have been recorded.
-    async fn create(&self, call: &Call, expires_at: Timestamp) -> Result<Creation, StoreError>;
+    async fn create(
+        &self,
+        call: &Call,
+        sender: SenderId,
+        expires_at: Timestamp,
+    ) -> Result<Creation, StoreError>;
+
+    /// Makes `sender` the last sender of a call that is pending and nobody's. Whoever queues a call
+    /// that is recorded already does so first, so that no earlier sender marks the call failed.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the change may have been recorded.
+    async fn take_over_sending(&self, id: CallId, sender: SenderId)
+    -> Result<Takeover, StoreError>;
+
+    /// Marks a call as not queued that is pending, nobody's, and last sent by `sender`, so that no
+    /// bridge will dial it.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the change may have been recorded.
+    async fn fail_unsent(
+        &self,
+        pending: &Call,
+        sender: SenderId,
+        now: Timestamp,
+    ) -> Result<Unsent, StoreError>;
 
     /// Reads a call, as it was written last.
     ///

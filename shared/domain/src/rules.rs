@@ -48,6 +48,7 @@ rules! {
     RecordThenQueue: "A call is recorded before it is queued.",
     UnsentMarkedFailed: "A call that may not have been queued is marked, before its client is told that nobody is called.",
     ReplayQueuesAgain: "A request that is repeated queues its call again while that is pending.",
+    LastSenderMarks: "A call is marked as not queued only by whoever sent it last.",
 
     // From the message to the dial.
     ClaimThenDial: "A call is claimed before it is dialled.",

@@ -11,7 +11,7 @@ use bridge::ari::{
     AriError, Asterisk, Canary, Channel, ChannelReply, EndpointState, EventStream, NewChannel,
     PlaybackId, SocketLost,
 };
-use cloud::calls::{Claim, Creation, PendingEnd, Saved};
+use cloud::calls::{Claim, Creation, PendingEnd, Saved, SenderId, Takeover, Unsent};
 use cloud::ports::{Calls, Control, Queue, SignsOfLife};
 use cloud::queue::{Delivery, Receipt};
 use cloud::{Heartbeat, StoreError};
@@ -109,10 +109,38 @@ impl Store {
 
 #[async_trait]
 impl Calls for Store {
-    async fn create(&self, call: &Call, _: Timestamp) -> Result<Creation, StoreError> {
-        let call = call.clone();
-        self.write(call.request.id, move |state| state.table.create(&call))
-            .await
+    async fn create(
+        &self,
+        call: &Call,
+        sender: SenderId,
+        _: Timestamp,
+    ) -> Result<Creation, StoreError> {
+        let (id, call) = (call.request.id, call.clone());
+        let request = move |state: &mut State| state.table.create(&call, sender);
+        self.write(id, request).await
+    }
+
+    async fn take_over_sending(
+        &self,
+        id: CallId,
+        sender: SenderId,
+    ) -> Result<Takeover, StoreError> {
+        let request = move |state: &mut State| {
+            state.witness.note("sending taken over", Some(id));
+            state.table.take_over_sending(id, sender)
+        };
+        self.write(id, request).await
+    }
+
+    async fn fail_unsent(
+        &self,
+        pending: &Call,
+        sender: SenderId,
+        now: Timestamp,
+    ) -> Result<Unsent, StoreError> {
+        let (id, pending) = (pending.request.id, pending.clone());
+        let request = move |state: &mut State| state.table.fail_unsent(&pending, sender, now);
+        self.write(id, request).await
     }
 
     async fn get(&self, id: CallId) -> Result<Option<Call>, StoreError> {

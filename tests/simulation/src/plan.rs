@@ -37,6 +37,8 @@ pub struct PlannedCall {
     pub queue_timeout: Duration,
     /// Whether its client repeats its request when it is not answered.
     pub repeats: bool,
+    /// How long its client waits for an answer before it repeats a request that may still be under way.
+    pub patience: Duration,
     /// After how long its client asks for its end.
     pub ends_after: Option<Duration>,
     /// What is played to it instead of going on in the dialplan, if anything is.
@@ -353,6 +355,11 @@ impl PlannedCall {
                 PATIENT
             },
             repeats: fastrand::bool(),
+            patience: if !calm && fastrand::bool() {
+                Duration::from_millis(fastrand::u64(300..4_000))
+            } else {
+                Duration::from_mins(1)
+            },
             ends_after: match fastrand::u32(..if stormy { 4 } else { 12 }) {
                 0 => Some(up_to(Duration::from_secs(15))),
                 1 => Some(up_to(Duration::from_millis(400))),

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 
 use cloud::Heartbeat;
-use cloud::calls::{Claim, Creation, PendingEnd, Saved};
+use cloud::calls::{Claim, Creation, PendingEnd, Saved, SenderId, Takeover, Unsent};
 use cloud::tables::{PENDING, held_by};
 use domain::rules::{Rule, kept};
 use domain::{
-    BridgeId, Call, CallEvent, CallId, CallStatus, ClaimId, Timestamp, WaitingReason, When,
+    BridgeId, Call, CallEvent, CallId, CallStatus, ClaimId, FailureReason, Timestamp,
+    WaitingReason, When,
 };
 
 /// The table of calls.
@@ -20,12 +21,18 @@ pub struct Table {
 #[derive(Debug)]
 struct Row {
     call: Call,
+    /// Who was the last to be about to queue it.
+    sender: SenderId,
     /// What the index shows until it has caught up.
     before: Option<(String, Timestamp)>,
     caught_up_at: Timestamp,
 }
 
 impl Row {
+    fn is_pending(&self) -> bool {
+        self.call.status == CallStatus::Pending && self.call.owner.is_none()
+    }
+
     fn entry(&self) -> Option<(String, Timestamp)> {
         let call = &self.call;
         if call.status.is_terminal() {
@@ -41,12 +48,15 @@ impl Row {
 
 impl Table {
     /// See [`cloud::ports::Calls::create`].
-    pub fn create(&mut self, call: &Call) -> Creation {
+    pub fn create(&mut self, call: &Call, sender: SenderId) -> Creation {
         match self.rows.get(&call.request.id) {
-            Some(row) if kept(Rule::CreateOnce) => Creation::Exists(Box::new(row.call.clone())),
+            Some(row) if kept(Rule::CreateOnce) => {
+                Creation::refused(row.call.clone(), Some(row.sender), sender)
+            }
             _ => {
                 let row = Row {
                     call: call.clone(),
+                    sender,
                     before: None,
                     caught_up_at: Timestamp::from_millis(0),
                 };
@@ -118,6 +128,35 @@ impl Table {
             return Saved::Yes;
         }
         Saved::refused(stored, call)
+    }
+
+    /// See [`cloud::ports::Calls::take_over_sending`].
+    pub fn take_over_sending(&mut self, id: CallId, sender: SenderId) -> Takeover {
+        match self.rows.get_mut(&id) {
+            None => Takeover::Missing,
+            Some(row) if row.is_pending() => {
+                row.sender = sender;
+                Takeover::Taken
+            }
+            Some(row) => Takeover::NotPending(Box::new(row.call.clone())),
+        }
+    }
+
+    /// See [`cloud::ports::Calls::fail_unsent`].
+    pub fn fail_unsent(&mut self, pending: &Call, sender: SenderId, now: Timestamp) -> Unsent {
+        let event = CallEvent::Failed(FailureReason::NotQueued);
+        let Some((failed, _)) = pending.next(&event, When::ours(now)) else {
+            return Unsent::NotPending(Box::new(pending.clone()));
+        };
+        let Some(row) = self.rows.get(&pending.request.id) else {
+            return Unsent::Missing;
+        };
+        let allowed = row.is_pending() && row.sender == sender;
+        if allowed || !kept(Rule::EndPendingOnly) {
+            self.put(failed);
+            return Unsent::Marked;
+        }
+        Unsent::refused(row.call.clone(), &failed)
     }
 
     /// See [`cloud::ports::Calls::fail_pending`] and [`cloud::ports::Calls::cancel_pending`].

@@ -59,7 +59,36 @@ pub struct Truth {
     pub begun: Instant,
 }
 
-/// What a client was told last.
+impl Truth {
+    /// Of a call of which nothing is known yet but how it was planned.
+    #[must_use]
+    pub fn new(plan: &PlannedCall, begun: Instant) -> Self {
+        Self {
+            plan: plan.clone(),
+            invites: 0,
+            alerted: false,
+            answered: false,
+            ended: None,
+            answered_at: None,
+            sent_on: 0,
+            plays: Vec::new(),
+            first_played: None,
+            limited: false,
+            undialled: false,
+            unheard: None,
+            hung_up: false,
+            waited_in_vain: false,
+            end_asked: None,
+            end_promised: false,
+            told: Told::Nothing,
+            touched: false,
+            late_request: false,
+            begun,
+        }
+    }
+}
+
+/// What a client was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     /// Nothing yet.
@@ -137,6 +166,30 @@ impl Witness {
     /// What really happened with a call.
     pub fn truth(&mut self, id: CallId) -> Option<&mut Truth> {
         self.truths.get_mut(&id)
+    }
+
+    /// A client is told something about a call. A promise that was given stays: the answers to a
+    /// request and to its repetitions come in any order.
+    pub fn tell(&mut self, id: CallId, told: Told) {
+        let Some(truth) = self.truth(id) else { return };
+        match (truth.told, told) {
+            (Told::Accepted, Told::NobodyCalled) | (Told::NobodyCalled, Told::Accepted) => {
+                self.violation(id, "accepted, and refused as well");
+            }
+            (Told::Accepted | Told::NobodyCalled, _) => {}
+            _ => truth.told = told,
+        }
+    }
+
+    /// How often the phone was made to ring for each request, over the calls that were made for it
+    /// one in the place of the other.
+    #[must_use]
+    pub fn invites_by_request(&self) -> BTreeMap<CallId, u32> {
+        let mut invites = BTreeMap::new();
+        for truth in self.truths.values() {
+            *invites.entry(truth.plan.id).or_default() += truth.invites;
+        }
+        invites
     }
 
     /// A record changed.
@@ -361,7 +414,7 @@ fn agrees(call: &Call, truth: &Truth, disturbed: bool, over_at: Instant) -> Resu
             )?;
         }
         Told::Accepted => fair(
-            call.failure_reason != Some(Why::NotQueued) || (truth.touched && truth.plan.repeats),
+            call.failure_reason != Some(Why::NotQueued),
             "its client was told that it is queued",
         )?,
         Told::Nothing | Told::Unknown => {}

@@ -26,6 +26,7 @@ mod outages;
 mod pages;
 mod readme;
 mod recovery;
+mod repeats;
 mod requests;
 mod rest_over_websocket;
 mod secrets;
@@ -132,6 +133,7 @@ fn main() -> ExitCode {
     events::add(&mut suite);
     hangup::add(&mut suite);
     recovery::add(&mut suite);
+    repeats::add(&mut suite);
     requests::add(&mut suite);
     rest_over_websocket::add(&mut suite);
     ari_over_tls::add(&mut suite);
