@@ -239,7 +239,8 @@ async fn rings_nobody(welcome: &str) {
     let base = welcome.split("Ready on ").nth(1).unwrap();
     let base = base.split(',').next().unwrap();
     let list = format!("curl -s -H \"Authorization: Bearer $TOKEN\" {base}/api/v2/calls");
-    let script = format!("{}\necho; {token}\n{list}", printed(welcome));
+    // What the lines refuse to send ends their shell.
+    let script = format!("(\n{}\n)\necho; {token}\n{list}", printed(welcome));
     let output = Command::new("bash")
         .args(["-c", &script])
         .env_remove("YOUR_NUMBER")
