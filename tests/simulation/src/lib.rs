@@ -14,4 +14,4 @@ pub mod table;
 pub mod witness;
 pub mod world;
 
-pub use run::{Outcome, run};
+pub use run::{Outcome, run, run_plan};

@@ -2,9 +2,11 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use domain::rules::{Rule, break_rule};
-use simulation::run;
+use simulation::plan::{Plan, Trouble};
+use simulation::{run, run_plan};
 
 /// Calls in a seed.
 const CALLS: usize = 100;
@@ -47,6 +49,28 @@ fn every_broken_rule_is_noticed() {
     let unnoticed = unnoticed.into_inner().unwrap();
     assert!(unnoticed.is_empty(), "not noticed: {unnoticed:?}");
     assert!(Rule::ALL.len() >= 30);
+}
+
+/// However long nobody can be called, every call that may wait is dialled once.
+#[test]
+fn an_outage_of_half_an_hour_loses_no_call() {
+    for trouble in [
+        Trouble::TrunkOffline,
+        Trouble::RefusesAll,
+        Trouble::RefusesCalls,
+    ] {
+        for seed in 0..20 {
+            let plan = || Plan::of_outage(CALLS, trouble, Duration::from_mins(30));
+            let outcome = run_plan(seed, plan);
+            assert_eq!(outcome.violations, [""; 0], "{trouble:?}, seed {seed}");
+            assert_eq!(outcome.endings.get("failed expired"), None, "{trouble:?}");
+            assert!(
+                outcome.invites > CALLS / 2,
+                "{trouble:?}: {}",
+                outcome.invites
+            );
+        }
+    }
 }
 
 #[test]

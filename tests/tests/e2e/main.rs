@@ -8,6 +8,7 @@ mod api;
 mod ari_over_tls;
 mod bridge_program;
 mod checking;
+mod codes;
 mod contract;
 mod costs;
 mod crashes;
@@ -34,6 +35,7 @@ mod spellings;
 mod sweeping;
 mod trust;
 mod users;
+mod waiting;
 
 use std::future::Future;
 use std::process::ExitCode;
@@ -129,6 +131,8 @@ fn main() -> ExitCode {
         trials: Vec::new(),
     };
     endings::add(&mut suite);
+    codes::add(&mut suite);
+    waiting::add(&mut suite);
     once::add(&mut suite);
     events::add(&mut suite);
     hangup::add(&mut suite);

@@ -1,0 +1,191 @@
+//! Calls that nobody can be called for wait, and say why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use e2e::world::number;
+use e2e::{Client, Line, Pbx, World};
+use reqwest::Method;
+use serde_json::{Value, json};
+use simulator::{Simulator, TrunkState};
+
+use crate::Suite;
+
+pub fn add(suite: &mut Suite) {
+    suite.add("waiting::while_asterisk_refuses_calls", asterisk_refuses);
+    suite.add("waiting::while_the_trunk_is_offline", trunk_offline);
+    suite.add("waiting::an_expired_call_says_why_it_waited", expired);
+    suite.add(
+        "waiting::a_dial_that_calls_nobody_is_told_and_then_tried_one_by_one",
+        nobody_dialled,
+    );
+    suite.add("waiting::a_dial_that_nothing_follows_is_ended", unheard);
+    suite.add_scenario(
+        "waiting::nobody_is_called_for_a_missing_target",
+        missing_target,
+    );
+}
+
+/// A simulator that no other test uses: what is wrong with it concerns all its calls.
+async fn own_simulator() -> (Arc<Pbx>, World, Client) {
+    let pbx = Arc::new(Pbx::simulator().await);
+    let world = World::start(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    (pbx, world, api)
+}
+
+fn simulator(pbx: &Pbx) -> &Simulator {
+    match pbx {
+        Pbx::Simulator { simulator, .. } => simulator,
+        Pbx::Asterisk(_) => unreachable!("it is a simulator"),
+    }
+}
+
+async fn place_ten(api: &Client) -> Vec<(String, String)> {
+    let mut calls = Vec::new();
+    for _ in 0..10 {
+        let to = number("486");
+        let id = api.place(&to, json!({})).await;
+        calls.push((to, id));
+    }
+    calls
+}
+
+/// At least one of the calls has been tried and given back for this reason.
+async fn wait_for_reason(api: &Client, calls: &[(String, String)], reason: &str) {
+    let noted = async {
+        loop {
+            for (_, id) in calls {
+                if api.status(id).await["waiting_reason"] == reason {
+                    return;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), noted)
+        .await
+        .expect("a reason to wait");
+}
+
+async fn all_are_dialled_once(pbx: &Pbx, api: &Client, calls: &[(String, String)]) {
+    for (to, id) in calls {
+        let call = api.wait_until_over(id).await;
+        assert_eq!(call["status"], "busy", "{call}");
+        assert_eq!(pbx.invites_to(to), 1, "{to}");
+    }
+}
+
+/// What `/health` says of the one bridge, once it says this.
+async fn wait_for_health(api: &Client, reason: Option<&str>) -> Value {
+    let told = async {
+        loop {
+            let response = api.anonymous(Method::GET, "/health").send().await.unwrap();
+            let health: Value = response.json().await.unwrap();
+            if health["bridges"][0]["waiting_reason"].as_str() == reason {
+                return health;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), told)
+        .await
+        .expect("the health of a bridge")
+}
+
+async fn asterisk_refuses(_: Arc<Pbx>) {
+    let (pbx, world, api) = own_simulator().await;
+    simulator(&pbx).refuse_creates(true);
+    let calls = place_ten(&api).await;
+    wait_for_reason(&api, &calls, "asterisk_refuses").await;
+    let health = wait_for_health(&api, Some("asterisk_refuses")).await;
+    assert_eq!(health["status"], "degraded", "{health}");
+    let text = world.bridge().vitals().metrics();
+    assert!(
+        text.lines()
+            .any(|line| line.starts_with("circuit_open{") && line.ends_with(" 1")),
+        "{text}"
+    );
+    for (to, id) in &calls {
+        assert_eq!(api.status(id).await["status"], "pending");
+        assert_eq!(pbx.invites_to(to), 0);
+    }
+    simulator(&pbx).refuse_creates(false);
+    all_are_dialled_once(&pbx, &api, &calls).await;
+    wait_for_health(&api, None).await;
+}
+
+async fn trunk_offline(_: Arc<Pbx>) {
+    let (pbx, _world, api) = own_simulator().await;
+    simulator(&pbx).set_trunk("trunk", TrunkState::Offline);
+    let calls = place_ten(&api).await;
+    wait_for_reason(&api, &calls, "trunk_unavailable").await;
+    for (to, _) in &calls {
+        assert_eq!(pbx.invites_to(to), 0);
+    }
+    simulator(&pbx).set_trunk("trunk", TrunkState::Online);
+    all_are_dialled_once(&pbx, &api, &calls).await;
+}
+
+async fn expired(_: Arc<Pbx>) {
+    let (pbx, world, api) = own_simulator().await;
+    simulator(&pbx).set_trunk("trunk", TrunkState::Offline);
+    let to = number("200");
+    let id = api.place(&to, json!({"queue_timeout": 1_000})).await;
+    let waits = api.wait_until(&id, |call| !call["waiting_reason"].is_null());
+    assert_eq!(waits.await["waiting_reason"], "trunk_unavailable");
+    let later = cloud::clock::now().plus(Duration::from_hours(1));
+    world.sweeper().sweep(later).await.unwrap();
+    let call = api.status(&id).await;
+    assert_eq!(call["failure_reason"], "expired", "{call}");
+    assert_eq!(call["waiting_reason"], "trunk_unavailable", "{call}");
+    assert_eq!(pbx.invites_to(&to), 0);
+}
+
+async fn nobody_dialled(_: Arc<Pbx>) {
+    let (pbx, _world, api) = own_simulator().await;
+    simulator(&pbx).exhaust_rtp(true);
+    // The second in a row opens the circuit.
+    for _ in 0..2 {
+        let to = number("200");
+        let id = api.place(&to, json!({})).await;
+        let call = api.wait_until_over(&id).await;
+        assert_eq!(call["status"], "failed", "{call}");
+        assert_eq!(call["failure_reason"], "not_dialled", "{call}");
+        assert_eq!(call["hangup_cause"], Value::Null, "{call}");
+    }
+    wait_for_health(&api, Some("asterisk_refuses")).await;
+    let calls = place_ten(&api).await;
+    simulator(&pbx).exhaust_rtp(false);
+    all_are_dialled_once(&pbx, &api, &calls).await;
+}
+
+async fn unheard(_: Arc<Pbx>) {
+    let (pbx, _world, api) = own_simulator().await;
+    simulator(&pbx).swallow_events(true);
+    let id = api.place(&number("000"), json!({"timeout": 600_000})).await;
+    let call = api.wait_until_over(&id).await;
+    assert_eq!(call["failure_reason"], "outcome_unknown", "{call}");
+    simulator(&pbx).swallow_events(false);
+    assert_eq!(pbx.channels_among(&[id]).await, Vec::<String>::new());
+}
+
+async fn missing_target(pbx: Arc<Pbx>) {
+    let world = World::start(&pbx).await;
+    for line in [Line::Trunk, Line::Local] {
+        let api = world.api(line).await;
+        for body in [
+            json!({"context": "nowhere"}),
+            json!({"extension": "missing"}),
+            json!({"priority": 77}),
+        ] {
+            let to = number("200");
+            let id = api.place(&to, body.clone()).await;
+            let call = api.wait_until_over(&id).await;
+            assert_eq!(call["status"], "failed", "{body}: {call}");
+            assert_eq!(call["failure_reason"], "context_missing", "{body}: {call}");
+            assert_eq!(pbx.invites_to(&to), 0, "{body}");
+            assert_eq!(call["dialed_at"], Value::Null, "{body}");
+        }
+    }
+}
