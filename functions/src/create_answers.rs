@@ -36,7 +36,7 @@ const ROWS: [Row; 14] = [
     row(
         "400",
         "no",
-        "What was sent is not an HTTP request that can be read. Correct the client.",
+        "What was sent is not an HTTP request that can be read (type `urn:problem:unreadable-request`). Correct the client.",
     ),
     row("401", "no", "Get a new token and ask again."),
     row(
@@ -55,7 +55,7 @@ const ROWS: [Row; 14] = [
         "422",
         "no",
         "Correct each field that `errors` names. If it names `Idempotency-Key`, an earlier request with \
-         that key may have made a call: take a new key for another call.",
+         that key may have made a call, or the key was answered 503 sixteen times: take a new key for another call.",
     ),
     row("429", "no", "Ask again later, and more slowly."),
     row(

@@ -109,14 +109,19 @@ impl Leg {
     /// Nobody stays on the line for ever when nothing happens.
     async fn waits(&self) -> Option<Gone> {
         const PATIENCE: Duration = Duration::from_secs(45);
+        const LISTENS_EVERY: Duration = Duration::from_secs(3);
+        let mut heard_at = Instant::now();
         loop {
-            tokio::time::sleep(PATIENCE).await;
+            tokio::time::sleep(LISTENS_EVERY).await;
             let state = &mut *self.world.lock();
             let channel = state.switches[self.host].channel(self.id, self.made)?;
             if channel.phone != Phone::Up || !channel.in_stasis {
                 return None;
             }
             if !channel.playing.is_empty() {
+                heard_at = Instant::now();
+            }
+            if heard_at.elapsed() < PATIENCE {
                 continue;
             }
             if let Some(truth) = state.witness.truth(self.id) {
