@@ -16,6 +16,7 @@ pub mod client;
 pub mod footprint;
 pub mod ledger;
 pub mod pbx;
+pub mod phone;
 pub mod ports;
 pub mod program;
 pub mod proxy;
@@ -27,4 +28,5 @@ pub mod world;
 
 pub use client::Client;
 pub use pbx::Pbx;
+pub use phone::Phone;
 pub use world::{Line, World};
