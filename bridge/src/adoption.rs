@@ -8,6 +8,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::ari::Place;
 use crate::call_task::CallTask;
 use crate::hangup::{hang_up_if_ours, hang_up_surely};
 use crate::shared::Shared;
@@ -32,13 +33,19 @@ pub enum Found {
     Known,
     /// It is no live call of this bridge. Its channel, if there is one, is hung up.
     NotOurs,
+    /// Its channel is another program's: no record of this bridge has its id.
+    Foreign,
     /// It could not be read.
     Unread,
 }
 
 impl Adopter {
     /// Follows a call of ours that nobody follows; hangs a channel up that has no call of ours.
-    pub async fn take_on(&self, id: CallId) -> Found {
+    ///
+    /// A channel outside our application is ours only if its record names this bridge: other
+    /// programs use UUIDs, too. `place` is where the channel is, or [`Place::OurApp`] for a call
+    /// that was found by its record.
+    pub async fn take_on(&self, id: CallId, place: Place) -> Found {
         // Nobody else begins with it meanwhile.
         let Ok(registration) = self.shared.registry.register(id) else {
             return Found::Known;
@@ -54,6 +61,10 @@ impl Adopter {
                 return Found::Unread;
             }
         };
+        let owner = call.as_ref().and_then(|call| call.owner.as_ref());
+        if place == Place::Elsewhere && owner != Some(&self.shared.settings.bridge_id) {
+            return Found::Foreign;
+        }
         let is_over = call.as_ref().is_some_and(|call| call.status.is_terminal());
         let live = call.filter(|call| {
             call.status != CallStatus::Pending && !call.status.is_terminal() && call.owner.is_some()

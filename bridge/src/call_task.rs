@@ -3,8 +3,10 @@
 //! A call's task owns everything about it, so its writes are in order and nothing is locked. At
 //! any moment it waits for several things at once: an answer, a timer, an event, a write.
 
+mod dial_watch;
 mod following;
 mod own_channel;
+mod playlist;
 mod questions;
 
 use std::collections::VecDeque;
@@ -14,24 +16,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::error;
-use cloud::queue::Receipt;
-use domain::origination::{Action, ClaimReply, CreateReply, DialReply, Input, Origination};
+use domain::origination::{
+    Action, ClaimReply, CreateReply, DialReply, Input, Origination, TargetReply,
+};
 use domain::rules::{Rule, kept};
-use domain::{AttemptId, Call, CallEvent, CallId, CallRequest, HangupCause, HangupOrigin, When};
+use domain::{
+    AttemptId, Call, CallEvent, CallId, CallRequest, DialplanTarget, Ending, HangupCause,
+    HangupOrigin, When,
+};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use tracing::Instrument;
 use uuid::Uuid;
 
+use self::dial_watch::DialWatch;
 use self::following::Live;
 use self::own_channel::OwnChannel;
+use self::playlist::Playlist;
 pub use self::questions::CLAIM_TRIES;
 use self::questions::{Answer, Look, claim, inspect, record_failure};
-use crate::ari::{ChannelEvent, ChannelEventKind};
-use crate::backoff::{jittered, return_after};
+use crate::ari::{ChannelEvent, ChannelEventKind, NewChannel};
+use crate::backoff::jittered;
+use crate::circuits::Pass;
 use crate::crash;
 use crate::registry::{Mail, Registration};
-use crate::settings::{DEADLINE_GRACE, DIAL_CONFIRMATION_TIMEOUT};
+use crate::returning::{Message, give_back};
 use crate::shared::Shared;
 
 type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -40,9 +49,8 @@ type Later<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct CallTask {
     shared: Arc<Shared>,
     request: CallRequest,
-    /// Of its message, unless that is done with.
-    receipt: Option<Receipt>,
-    receive_count: u32,
+    /// Unless the call is one of an earlier life.
+    message: Option<Message>,
     registration: Registration,
     protocol: Origination,
     actions: VecDeque<Action>,
@@ -56,11 +64,26 @@ pub struct CallTask {
     received_at: Instant,
     /// The cause of the last `ChannelHangupRequest`.
     announced: Option<HangupCause>,
-    look: Option<Later<(u32, Look)>>,
-    /// What is to be played has been begun.
-    playing: bool,
+    look: Option<Later<(Stamp, Look)>>,
+    dial_watch: DialWatch,
+    playlist: Playlist,
+    /// Of the one call that tries an open circuit.
+    pass: Option<Pass>,
     _permit: Option<OwnedSemaphorePermit>,
 }
+
+/// How far a call had come when a look at its channel began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    /// Of the call.
+    sequence: u32,
+    /// Of what is played to it.
+    played: usize,
+}
+
+/// Added to the time that a call may take, when Asterisk itself is told to end it: for the time
+/// between the create and the dial.
+const CREATE_GRACE: Duration = Duration::from_mins(1);
 
 impl CallTask {
     /// Takes a message on.
@@ -68,17 +91,19 @@ impl CallTask {
     pub fn new(
         shared: Arc<Shared>,
         request: CallRequest,
-        (receipt, receive_count): (Receipt, u32),
+        message: Message,
         registration: Registration,
-        permit: OwnedSemaphorePermit,
+        (permit, pass): (OwnedSemaphorePermit, Option<Pass>),
     ) -> Self {
         let (protocol, actions) = Origination::start(&request, shared.settings.retry, shared.now());
         let attempt = AttemptId::new(Uuid::new_v4());
+        let events = Arc::clone(&shared.up);
         Self {
+            dial_watch: DialWatch::new(events, request.endpoint.is_pjsip()),
+            playlist: playlist_of(&request),
             shared,
             request,
-            receipt: Some(receipt),
-            receive_count,
+            message: Some(message),
             registration,
             protocol,
             actions: actions.into(),
@@ -91,7 +116,7 @@ impl CallTask {
             received_at: Instant::now(),
             announced: None,
             look: None,
-            playing: false,
+            pass,
             _permit: Some(permit),
         }
     }
@@ -106,9 +131,10 @@ impl CallTask {
     ) -> Self {
         let protocol = Origination::over(shared.settings.retry);
         let mut task = Self {
+            dial_watch: DialWatch::missed(Arc::clone(&shared.up)),
+            playlist: playlist_of(&call.request),
             request: call.request.clone(),
-            receipt: None,
-            receive_count: 0,
+            message: None,
             registration,
             protocol,
             actions: VecDeque::new(),
@@ -121,12 +147,21 @@ impl CallTask {
             received_at: Instant::now(),
             announced: None,
             look: None,
-            playing: false,
+            pass: None,
             _permit: permit,
             shared,
         };
-        task.follow();
-        task.look_at_channel(false);
+        // What may have been played is not played again.
+        if task
+            .claimed
+            .as_ref()
+            .is_some_and(|call| call.answered_at.is_some())
+            && kept(Rule::NeverPlayedAgain)
+        {
+            task.playlist.set_begun_before();
+        }
+        task.follow(Since::Record);
+        task.look_at_channel(Dialling::MayHaveFailed);
         task
     }
 
@@ -148,27 +183,28 @@ impl CallTask {
                 registration,
                 ..
             } = &mut self;
-            let (write, effect, deadline) = match live {
+            let (write, effect, deadline, playback_check) = match live {
                 Some(live) if live.call.status.is_terminal() => {
-                    (live.write.as_mut(), live.effect.as_mut(), None)
+                    (live.write.as_mut(), live.effect.as_mut(), None, None)
                 }
                 Some(live) => (
                     live.write.as_mut(),
                     live.effect.as_mut(),
                     Some(&mut live.deadline),
+                    live.playback_check.as_mut(),
                 ),
-                None => (None, None, None),
+                None => (None, None, None, None),
             };
             tokio::select! {
                 biased;
                 Some(mail) = registration.mailbox.recv() => match mail {
                     Mail::Event(event) => self.take_event(event),
                     Mail::HangUp => self.request_hang_up(HangupOrigin::Client),
-                    Mail::Resync => self.look_at_channel(true),
+                    Mail::Resync => self.look_at_channel(Dialling::Done),
                 },
-                (sequence, look) = maybe(look.as_mut()) => {
+                (stamp, look) = maybe(look.as_mut()) => {
                     self.look = None;
-                    self.seen(sequence, &look);
+                    self.seen(stamp, &look);
                 }
                 (input, call) = maybe(answer.as_mut()) => {
                     self.answer = None;
@@ -183,6 +219,7 @@ impl CallTask {
                     }
                 }
                 () = maybe(deadline) => self.past_deadline(),
+                () = maybe(playback_check) => self.check_playback(),
                 () = stopping.cancelled(), if !stopping.is_cancelled() => {}
             }
         }
@@ -238,62 +275,55 @@ impl CallTask {
         self.actions.extend(self.protocol.step(input));
     }
 
-    fn take_event(&mut self, mut event: ChannelEvent) {
+    fn take_event(&mut self, event: ChannelEvent) {
         if !self.channel.is_about(&event) {
             tracing::debug!(call_id = %self.id(), ?event, "an event of an earlier attempt was ignored");
             return;
         }
-        if let ChannelEventKind::Destroyed(cause, sip_code) = event.kind {
-            let announced = self.announced.filter(|_| !self.is_answered());
-            event.kind = ChannelEventKind::Destroyed(cause.or_announced(announced), sip_code);
-        }
-        let input = match event.kind {
-            ChannelEventKind::HangupAnnounced(cause) => {
-                self.announced = Some(cause);
-                return;
-            }
-            ChannelEventKind::StasisStarted { .. } => Input::StasisStarted,
-            ChannelEventKind::Played { .. } => {
-                self.played(event);
-                return;
-            }
-            ChannelEventKind::DialBegun
-            | ChannelEventKind::Progressed
-            | ChannelEventKind::Rang
-            | ChannelEventKind::Answered => Input::DialConfirmed,
-            ChannelEventKind::Destroyed(cause, sip_code) => {
-                Input::ChannelDestroyed(cause, sip_code)
-            }
-        };
-        self.feed(input);
-        if let Some(change) = event.kind.as_call_event() {
-            let at = When {
-                now: self.shared.now(),
-                asterisk: event.at,
-            };
-            self.apply(&change, at);
-        }
-    }
-
-    /// A callee who hangs up while something plays has not been failed.
-    fn played(&mut self, event: ChannelEvent) {
-        let ChannelEventKind::Played { whole } = event.kind else {
-            return;
-        };
         let at = When {
             now: self.shared.now(),
             asterisk: event.at,
         };
-        let whole = whole || self.announced.is_some();
-        self.apply(&CallEvent::Played { whole }, at);
+        if event.kind.shows_a_dial() && self.dial_watch.see() {
+            self.shared.circuits.dial_seen();
+            self.pass = None;
+        }
+        match event.kind {
+            ChannelEventKind::HangupAnnounced(cause) => self.announced = Some(cause),
+            ChannelEventKind::StasisStarted { .. } => self.feed(Input::StasisStarted),
+            ChannelEventKind::Played { item, whole } => self.played(item, whole, at),
+            ChannelEventKind::CalleeBusy => {
+                self.feed(Input::DialConfirmed);
+                self.refused_behind_local(HangupOrigin::CalleeBusy);
+            }
+            ChannelEventKind::CalleeCongested => {
+                self.feed(Input::DialConfirmed);
+                self.refused_behind_local(HangupOrigin::CalleeCongested);
+            }
+            ChannelEventKind::Destroyed(cause, tech_cause) => {
+                self.feed(Input::ChannelDestroyed);
+                let announced = self.announced.filter(|_| !self.is_answered());
+                let ended = CallEvent::Ended {
+                    ending: Ending::read(cause, tech_cause, announced),
+                    dialled: self.dial_watch.dialled(),
+                };
+                self.apply(&ended, at);
+            }
+            ChannelEventKind::DialBegun
+            | ChannelEventKind::Progressed
+            | ChannelEventKind::Rang
+            | ChannelEventKind::Answered => {
+                self.feed(Input::DialConfirmed);
+                if let Some(progress) = event.kind.as_progress() {
+                    self.apply(&progress, at);
+                }
+            }
+        }
     }
 
     /// How long the call may last once it is answered.
-    fn longest(&self) -> Duration {
-        let most = self.shared.settings.max_call_duration;
-        self.request
-            .max_duration
-            .map_or(most, |asked| asked.min(most))
+    fn limit(&self) -> Duration {
+        self.request.limit(self.shared.settings.max_call_duration)
     }
 
     fn is_answered(&self) -> bool {
@@ -305,20 +335,32 @@ impl CallTask {
     /// Does what the protocol asks for.
     async fn perform(&mut self, action: Action) {
         match action {
-            Action::CreateChannel => {
-                crash::point("before_create");
-                let (ari, request) = (Arc::clone(&self.shared.outside.ari), self.request.clone());
-                let attempt = self.attempt;
-                self.answer = Some(Box::pin(async move {
-                    let reply = ari.create_channel(&request, attempt).await;
-                    (Input::Created(reply), None)
-                }));
-            }
+            Action::CreateChannel => self.create_channel(),
             Action::RetryCreate(delay) => self.start_timer(jittered(delay), Input::RetryDue),
             Action::AwaitStasisStart => {
                 if kept(Rule::StartAwaitedForAWhile) {
                     let patience = self.shared.settings.stasis_start_timeout;
                     self.start_timer(patience, Input::StasisStartTimedOut);
+                }
+            }
+            Action::ExplainRefusal => {
+                let (shared, request) = (Arc::clone(&self.shared), self.request.clone());
+                self.answer = Some(Box::pin(async move {
+                    let refusal = shared
+                        .circuits
+                        .explain(&*shared.outside.ari, &request)
+                        .await;
+                    (Input::RefusalExplained(refusal), None)
+                }));
+            }
+            Action::CheckTarget => {
+                self.timer = None;
+                if self.shared.targets.are_known(&self.request.target) {
+                    self.feed(Input::TargetChecked(TargetReply::Exists));
+                } else {
+                    let target = self.request.target.clone();
+                    let asked = check_target(Arc::clone(&self.shared), self.id(), target);
+                    self.answer = Some(Box::pin(asked));
                 }
             }
             Action::Inspect => {
@@ -327,46 +369,20 @@ impl CallTask {
             Action::Claim => {
                 crash::point("before_claim");
                 self.timer = None;
-                let patience = self.request.dial_timeout + self.longest() + DEADLINE_GRACE;
+                let patience = self.request.deadline_after(self.limit());
                 self.answer = Some(Box::pin(claim(
                     Arc::clone(&self.shared),
                     self.request.clone(),
                     patience,
                 )));
             }
-            Action::Follow => self.follow(),
-            Action::Dial(delay) => {
-                crash::point("before_dial");
-                let (ari, id, timeout) = (
-                    Arc::clone(&self.shared.outside.ari),
-                    self.id(),
-                    self.request.dial_timeout,
-                );
-                self.answer = Some(Box::pin(async move {
-                    if !delay.is_zero() {
-                        tokio::time::sleep(jittered(delay)).await;
-                    }
-                    (Input::DialReplied(ari.dial(id, timeout).await), None)
-                }));
-                let waited = self
-                    .shared
-                    .outside
-                    .clock
-                    .now()
-                    .since(self.request.created_at);
-                self.shared.metrics.dialling(waited);
-            }
-            Action::AwaitDialConfirmation => {
-                self.start_timer(DIAL_CONFIRMATION_TIMEOUT, Input::DialConfirmationTimedOut);
+            Action::Follow => self.follow(Since::Now),
+            Action::Dial(delay) => self.dial(delay),
+            Action::AwaitDialConfirmation(patience) => {
+                self.start_timer(patience, Input::DialConfirmationTimedOut);
             }
             Action::HangUpUndialled => self.hang_up_undialled().await,
             Action::HangUpUnconfirmed => self.request_hang_up(HangupOrigin::UnconfirmedDial),
-            Action::RecordEnd(cause, sip_code) => {
-                self.apply(
-                    &CallEvent::Ended { cause, sip_code },
-                    When::ours(self.shared.now()),
-                );
-            }
             Action::RecordDialFailure(reason) => {
                 self.apply(&CallEvent::Failed(reason), When::ours(self.shared.now()));
             }
@@ -382,30 +398,110 @@ impl CallTask {
                 crash::point("before_delete");
                 self.timer = None;
                 // With a full backlog the message comes back, finds its call claimed, and is deleted then.
-                if let Some(receipt) = self.receipt.clone() {
-                    let _ = self.shared.done.try_send(receipt);
+                if let Some(message) = &self.message {
+                    let _ = self.shared.done.try_send(message.receipt.clone());
                 }
             }
-            Action::ReturnMessage(after) => {
+            Action::ReturnMessage { after, reason } => {
                 self.timer = None;
-                let Some(receipt) = self.receipt.clone() else {
-                    return;
-                };
-                let (queue, id) = (Arc::clone(&self.shared.outside.queue), self.id());
-                let after = return_after(after, self.receive_count);
-                let errand = async move {
-                    if let Err(error) = queue.give_back(&receipt, after).await {
-                        tracing::warn!(call_id = %id, error = %error::chain(&error), "a message was not given back");
-                    }
-                };
-                self.shared.errands.spawn(errand.in_current_span());
+                if let Some(message) = self.message.clone() {
+                    let shared = Arc::clone(&self.shared);
+                    let errand = give_back(shared, self.id(), message, after, reason);
+                    self.shared.errands.spawn(errand.in_current_span());
+                }
             }
         }
+    }
+
+    fn create_channel(&mut self) {
+        crash::point("before_create");
+        let (ari, request) = (Arc::clone(&self.shared.outside.ari), self.request.clone());
+        let attempt = self.attempt;
+        let ends_after = request.dial_timeout + self.limit() + CREATE_GRACE;
+        self.answer = Some(Box::pin(async move {
+            let new = NewChannel {
+                call: &request,
+                attempt,
+                ends_after,
+            };
+            (Input::Created(ari.create_channel(new).await), None)
+        }));
+    }
+
+    fn dial(&mut self, delay: Duration) {
+        crash::point("before_dial");
+        self.dial_watch.sent();
+        let (ari, id, timeout) = (
+            Arc::clone(&self.shared.outside.ari),
+            self.id(),
+            self.request.dial_timeout,
+        );
+        self.answer = Some(Box::pin(async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(jittered(delay)).await;
+            }
+            (Input::DialReplied(ari.dial(id, timeout).await), None)
+        }));
+        let waited = self
+            .shared
+            .outside
+            .clock
+            .now()
+            .since(self.request.created_at);
+        self.shared.metrics.dialling(waited);
     }
 
     fn start_timer(&mut self, delay: Duration, input: Input) {
         self.timer = Some((Box::pin(tokio::time::sleep(delay)), input));
     }
+}
+
+/// From when the time counts that a call may still take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Since {
+    /// From now: the call has just been claimed.
+    Now,
+    /// From the times in its record: it was claimed in an earlier life of this bridge.
+    Record,
+}
+
+/// What is known of a call's dial when its channel is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dialling {
+    /// It was made.
+    Done,
+    /// The bridge may have died before it made it.
+    MayHaveFailed,
+}
+
+fn playlist_of(request: &CallRequest) -> Playlist {
+    let items = request.media.as_ref();
+    Playlist::new(items.map_or(0, |media| media.uris().count()))
+}
+
+/// Asks whether the dialplan has the place where the call is to go on.
+async fn check_target(shared: Arc<Shared>, id: CallId, target: DialplanTarget) -> Answer {
+    let reply = match shared.outside.ari.target_exists(id, &target).await {
+        Ok(true) => {
+            shared.targets.remember(&target);
+            TargetReply::Exists
+        }
+        Ok(false) => {
+            tracing::warn!(
+                call_id = %id,
+                context = target.context.as_str(),
+                extension = target.extension.as_str(),
+                priority = target.priority.get(),
+                "context, extension or priority not found in the dialplan"
+            );
+            TargetReply::Missing
+        }
+        Err(error) => {
+            tracing::warn!(call_id = %id, error = %error::chain(&error), "the dialplan was not asked");
+            TargetReply::Unknown
+        }
+    };
+    (Input::TargetChecked(reply), None)
 }
 
 /// Waits for what is there; for ever for what is not.

@@ -7,7 +7,9 @@ use cloud::aws::Clients;
 use cloud::trial;
 
 use crate::BridgeSettings;
-use crate::ari::{AriClient, AriError};
+use crate::ari::trial::Lack;
+use crate::ari::{AriClient, AriError, Asterisk};
+use crate::suitability::{self, Finding};
 
 /// The lines written so far.
 struct Report<W> {
@@ -68,13 +70,65 @@ async fn check_asterisk<W: Write>(
         Ok(client) => client,
         Err(error) => return report.line(&at, Err(cloud::error::chain(&error))),
     };
-    match client.version().await {
-        Ok(version) => report.line::<AriError>(&format!("{at}, release {version}"), Ok(()))?,
+    let version = match client.version().await {
+        Ok(version) => version,
         // Nothing else can be tried.
         Err(lack) => return report.line(&at, Err(lack)),
-    }
+    };
+    report.line::<AriError>(&format!("{at}, release {version}"), Ok(()))?;
     let tried = client.may_make_calls().await;
     report.line(&format!("ARI_USERNAME {}", ari.username), tried)?;
-    let tried = client.may_listen().await;
-    report.line(&format!("ARI_APP {}", ari.app), tried)
+    check_application(&client, settings, &version, report).await
+}
+
+/// Listens with an application of its own, because `ARI_APP` has one listener at a time.
+async fn check_application<W: Write>(
+    client: &AriClient,
+    settings: &BridgeSettings,
+    version: &str,
+    report: &mut Report<W>,
+) -> io::Result<()> {
+    let app = &settings.ari.app;
+    match client.app_is_in_use().await {
+        Ok(true) => writeln!(
+            report.to,
+            "note     ARI_APP {app} is in use: this bridge runs, or has left live channels in it. \
+             Two bridges need two names"
+        )?,
+        Ok(false) => {}
+        Err(lack) => return report.line(&format!("ARI_APP {app}"), Err(lack)),
+    }
+    let mut ari = settings.ari.clone();
+    ari.app.push_str(".check");
+    let client = match AriClient::without_metrics(ari.into()) {
+        Ok(client) => client,
+        Err(error) => {
+            return report.line(&format!("ARI_APP {app}"), Err(cloud::error::chain(&error)));
+        }
+    };
+    // It stays open while the dialplan is asked.
+    let socket = client.connect().await.map_err(Lack::from);
+    let listens = socket.as_ref().map(|_| ());
+    report.line(&format!("ARI_APP {app}"), listens)?;
+    if socket.is_err() {
+        return Ok(());
+    }
+    if settings.api.endpoint.is_none() || settings.api.context.is_none() {
+        writeln!(
+            report.to,
+            "note     DIAL_ENDPOINT, DEFAULT_CONTEXT, DEFAULT_EXTENSION and DEFAULT_PRIORITY are not \
+             all set: what the API dials is not looked at. The stack's outputs name them"
+        )?;
+    }
+    for finding in suitability::look(&client, version, &settings.api).await {
+        match finding {
+            Finding::Fine(what) => report.line::<AriError>(&what, Ok(()))?,
+            Finding::Note(what) => writeln!(report.to, "note     {what}")?,
+            Finding::Lacks(what) => {
+                report.lacks += 1;
+                writeln!(report.to, "MISSING  {}", what.replace(['\n', '\r'], " "))?;
+            }
+        }
+    }
+    Ok(())
 }

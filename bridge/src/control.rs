@@ -11,6 +11,7 @@ use domain::rules::{Rule, kept};
 use tokio_util::sync::CancellationToken;
 
 use crate::adoption::{Adopter, Found};
+use crate::ari::Place;
 use crate::backoff::Backoff;
 use crate::flag::Flag;
 
@@ -83,7 +84,7 @@ impl Control {
         self.adopter.tasks.spawn(async move {
             let is_done = is_followed
                 || !kept(Rule::HangupTakesOn)
-                || adopter.take_on(id).await == Found::NotOurs;
+                || adopter.take_on(id, Place::OurApp).await == Found::NotOurs;
             adopter.shared.registry.hang_up(id);
             if is_done && let Err(error) = queue.delete(&[delivery.receipt]).await {
                 tracing::warn!(error = %error::chain(&error), "a control message could not be deleted");

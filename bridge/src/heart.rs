@@ -12,6 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::ari::Asterisk;
+use crate::circuits::Circuits;
 use crate::flag::Flag;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -39,6 +40,8 @@ pub struct Heart {
     pub up: Arc<Flag>,
     /// Whether the bridge has made itself known: only then its calls can be ended for it.
     pub known: Arc<Flag>,
+    /// The circuits to this Asterisk and its trunks.
+    pub circuits: Arc<Circuits>,
 }
 
 impl Heart {
@@ -82,6 +85,7 @@ impl Heart {
 
     async fn beat(&self, events_up: bool, ari_up: bool) -> bool {
         let live_calls = self.registry.len();
+        let waiting = self.circuits.reason();
         let heartbeat = Heartbeat {
             bridge_id: self.bridge_id.clone(),
             at: self.clock.now(),
@@ -90,7 +94,8 @@ impl Heart {
             events_up,
             ari_up,
             live_calls: u64::try_from(live_calls).unwrap_or(u64::MAX),
-            metrics: self.metrics.text(live_calls, events_up),
+            waiting,
+            metrics: self.metrics.text(live_calls, events_up, waiting),
         };
         let beaten = self.heartbeats.beat(&heartbeat).await;
         if let Err(error) = &beaten {

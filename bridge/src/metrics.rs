@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use domain::{BridgeId, CallStatus};
+use domain::{BridgeId, CallStatus, WaitingReason};
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::ari::event::Ignored;
@@ -23,6 +24,8 @@ pub struct Metrics {
     ari_errors: IntCounterVec,
     store_errors: IntCounter,
     websocket_up: IntGauge,
+    circuit_open: IntGaugeVec,
+    returned: IntCounterVec,
     originate_latency: Histogram,
     queue_to_dial: Histogram,
     event_to_store: Histogram,
@@ -102,7 +105,20 @@ impl Metrics {
         for status in CallStatus::ALL.into_iter().filter(|s| s.is_terminal()) {
             ended.with_label_values(&[status.as_str()]);
         }
+        let returned = labelled(
+            "messages_returned_total",
+            "Queue messages given back because their calls wait, by the reason.",
+            "reason",
+        )?;
+        let opts = Opts::new(
+            "circuit_open",
+            "Whether nothing is received from the queue for this reason (1) or not.",
+        );
+        let circuit_open = IntGaugeVec::new(opts, &["reason"])?;
+        registry.register(Box::new(circuit_open.clone()))?;
         Ok(Self {
+            circuit_open,
+            returned,
             launched: counter("calls_launched_total", "Calls claimed and dialled.")?,
             succeeded: counter("calls_success_total", "Calls that were answered.")?,
             failed: counter("calls_failed_total", "Calls that ended unanswered.")?,
@@ -173,6 +189,11 @@ impl Metrics {
         self.bad_messages.inc();
     }
 
+    pub(crate) fn returned(&self, reason: Option<WaitingReason>) {
+        let reason = reason.map_or("other", WaitingReason::as_str);
+        self.returned.with_label_values(&[reason]).inc();
+    }
+
     pub(crate) fn ari_request(&self, over: &'static str) {
         self.ari_requests.with_label_values(&[over]).inc();
     }
@@ -209,7 +230,13 @@ impl Metrics {
 
     /// Everything in Prometheus' text format (version 0.0.4).
     #[must_use]
-    pub fn text(&self, active: usize, events_up: bool) -> String {
+    pub fn text(&self, active: usize, events_up: bool, waiting: Option<WaitingReason>) -> String {
+        for reason in WaitingReason::ALL {
+            let open = i64::from(waiting == Some(reason));
+            self.circuit_open
+                .with_label_values(&[reason.as_str()])
+                .set(open);
+        }
         self.active.set(i64::try_from(active).unwrap_or(i64::MAX));
         self.websocket_up.set(events_up.into());
         let families = self.registry.gather();
@@ -254,7 +281,8 @@ mod tests {
         metrics.event();
         metrics.ari_request(OVER_WEBSOCKET);
         metrics.ari_error("POST /channels/create");
-        let text = metrics.text(3, true);
+        metrics.returned(Some(WaitingReason::AsteriskRefuses));
+        let text = metrics.text(3, true, Some(WaitingReason::TrunkUnavailable));
         for line in [
             r#"calls_launched_total{bridge_id="b1"} 1"#,
             r#"calls_success_total{bridge_id="b1"} 1"#,
@@ -263,6 +291,9 @@ mod tests {
             r#"calls_total{status="no_answer",bridge_id="b1"} 0"#,
             r#"calls_active{bridge_id="b1"} 3"#,
             r#"ari_websocket_up{bridge_id="b1"} 1"#,
+            r#"circuit_open{reason="trunk_unavailable",bridge_id="b1"} 1"#,
+            r#"circuit_open{reason="asterisk_refuses",bridge_id="b1"} 0"#,
+            r#"messages_returned_total{reason="asterisk_refuses",bridge_id="b1"} 1"#,
             r#"ari_requests_total{over="websocket",bridge_id="b1"} 1"#,
             r#"ari_errors_total{request="POST /channels/create",bridge_id="b1"} 1"#,
             r#"originate_latency_seconds_bucket{bridge_id="b1",le="0.005"} 1"#,

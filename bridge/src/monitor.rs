@@ -44,10 +44,10 @@ fn metrics(vitals: &Vitals) -> Response {
 }
 
 fn ready(vitals: &Vitals) -> Response {
-    if vitals.is_up() {
-        "ready\n".into_response()
-    } else {
-        let detail = "ARI's events do not arrive\n";
-        (StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
-    }
+    let detail = match (vitals.is_up(), vitals.waiting_reason()) {
+        (true, None) => return "ready\n".into_response(),
+        (false, _) => "ARI's events do not arrive\n".to_owned(),
+        (true, Some(reason)) => format!("circuit open: {reason}\n"),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
 }

@@ -5,17 +5,19 @@ use std::time::Duration;
 
 use cloud::error;
 use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT, Receipt};
-use domain::QueueMessage;
 use domain::rules::{Rule, kept};
+use domain::{CallId, QueueMessage, WaitingReason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
-use crate::backoff::{Backoff, return_after};
+use crate::backoff::Backoff;
 use crate::call_task::CallTask;
+use crate::circuits::{Admission, Pass};
 use crate::flag::Flag;
 use crate::pacer::Pacer;
 use crate::registry::Busy;
+use crate::returning;
 use crate::shared::Shared;
 
 /// When a message is looked at again that nothing was done about.
@@ -44,7 +46,7 @@ impl Poller {
         let stopping = self.shared.stopping.clone();
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
         loop {
-            let slots = tokio::select! {
+            let (slots, mut pass) = tokio::select! {
                 biased;
                 () = stopping.cancelled() => return,
                 slots = self.wait_for_slots() => slots,
@@ -70,15 +72,17 @@ impl Poller {
                             () = stopping.cancelled() => false,
                             () = self.pacer.take() => self.up.is_up(),
                         };
-                        if may_start {
-                            self.take(delivery, slot);
+                        // A circuit that has opened since holds all but the call that tries it.
+                        let reason = if pass.is_some() {
+                            None
                         } else {
-                            self.give_back_for_longer(delivery);
-                        }
+                            self.shared.circuits.reason()
+                        };
+                        self.take(delivery, slot, pass.take(), may_start, reason);
                     }
                 }
                 Err(error) => {
-                    drop(slots);
+                    drop((slots, pass));
                     tracing::warn!(error = %error::chain(&error), "no messages could be received");
                     tokio::select! {
                         biased;
@@ -90,14 +94,18 @@ impl Poller {
         }
     }
 
-    /// Waits until calls can be placed, and says how many.
-    async fn wait_for_slots(&self) -> Vec<OwnedSemaphorePermit> {
+    /// Waits until calls can be placed. Returns a slot for each that may be received, and the
+    /// permission to try an open circuit if it is only one.
+    async fn wait_for_slots(&self) -> (Vec<OwnedSemaphorePermit>, Option<Pass>) {
         loop {
             self.known.wait_for(true).await;
             self.up.wait_for(true).await;
             self.shared.ari_breaker.closed().await;
             self.shared.store_breaker.closed().await;
-            let most = self.pacer.a_second().min(MAX_BATCH);
+            let (most, pass) = match self.shared.circuits.admit().await {
+                Admission::Any => (self.pacer.a_second().min(MAX_BATCH), None),
+                Admission::One(pass) => (1, Some(pass)),
+            };
             let mut slots = Vec::with_capacity(most);
             match Arc::clone(&self.slots).acquire_owned().await {
                 Ok(slot) => slots.push(slot),
@@ -108,14 +116,23 @@ impl Poller {
             {
                 slots.push(slot);
             }
-            let open = self.shared.ari_breaker.is_open() || self.shared.store_breaker.is_open();
+            let open = self.shared.ari_breaker.is_open()
+                || self.shared.store_breaker.is_open()
+                || (pass.is_none() && self.shared.circuits.is_open());
             if self.up.is_up() && !open {
-                return slots;
+                return (slots, pass);
             }
         }
     }
 
-    fn take(&self, delivery: Delivery, slot: OwnedSemaphorePermit) {
+    fn take(
+        &self,
+        delivery: Delivery,
+        slot: OwnedSemaphorePermit,
+        pass: Option<Pass>,
+        may_start: bool,
+        reason: Option<WaitingReason>,
+    ) {
         let QueueMessage::Dial(request) = match QueueMessage::decode(&delivery.body) {
             Ok(message) => message,
             Err(error) => {
@@ -126,10 +143,14 @@ impl Poller {
                     receive_count = delivery.receive_count,
                     "a message cannot be read"
                 );
-                self.give_back(delivery.receipt, AGAIN_AFTER);
+                self.give_back_unread(delivery.receipt);
                 return;
             }
         };
+        if !may_start || reason.is_some() {
+            self.give_back(request.id, delivery, reason);
+            return;
+        }
         match self.shared.registry.register(request.id) {
             Ok(registration) => {
                 let span = tracing::info_span!(
@@ -140,9 +161,9 @@ impl Poller {
                 let task = CallTask::new(
                     Arc::clone(&self.shared),
                     request,
-                    (delivery.receipt, delivery.receive_count),
+                    delivery.into(),
                     registration,
-                    slot,
+                    (slot, pass),
                 );
                 // Every line about the call bears both.
                 self.tasks.spawn(task.run().instrument(span));
@@ -153,21 +174,22 @@ impl Poller {
             }
             // The first delivery may still give its message back, so this one must not delete it. If both
             // are of one message, they come back together.
-            Err(Busy { .. }) => self.give_back_for_longer(delivery),
+            Err(Busy { .. }) => self.give_back(request.id, delivery, None),
         }
     }
 
-    /// Lets a message come back, each time later: deliveries are counted.
-    fn give_back_for_longer(&self, delivery: Delivery) {
-        let after = return_after(AGAIN_AFTER, delivery.receive_count);
-        self.give_back(delivery.receipt, after);
+    /// Lets a message come back whose call waits, each time later: deliveries are counted.
+    fn give_back(&self, id: CallId, delivery: Delivery, reason: Option<WaitingReason>) {
+        let shared = Arc::clone(&self.shared);
+        let errand = returning::give_back(shared, id, delivery.into(), AGAIN_AFTER, reason);
+        self.shared.errands.spawn(errand);
     }
 
-    /// Lets a message come back after a while.
-    fn give_back(&self, receipt: Receipt, after: Duration) {
+    /// Lets a message come back that cannot be read.
+    fn give_back_unread(&self, receipt: Receipt) {
         let queue = Arc::clone(&self.shared.outside.queue);
         self.shared.errands.spawn(async move {
-            if let Err(error) = queue.give_back(&receipt, after).await {
+            if let Err(error) = queue.give_back(&receipt, AGAIN_AFTER).await {
                 tracing::warn!(error = %error::chain(&error), "a message was not given back");
             }
         });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cloud::aws::Clients;
 use cloud::ports::Calls;
 use cloud::queue::MAX_WAIT;
-use domain::CallId;
+use domain::{CallId, WaitingReason};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -19,6 +19,7 @@ use crate::ari::listener::Listener;
 use crate::ari::{AriError, Asterisk};
 use crate::backoff::MAX_RETURN_AFTER;
 use crate::breaker::Breaker;
+use crate::circuits::Circuits;
 use crate::control::Control;
 use crate::deleter;
 use crate::flag::Flag;
@@ -32,6 +33,8 @@ use crate::reconciler::Reconciler;
 use crate::registry::Registry;
 use crate::settings::BridgeSettings;
 use crate::shared::Shared;
+use crate::suitability;
+use crate::targets::Targets;
 use crate::unsettled::Unsettled;
 
 /// Channels that wait to be hung up because nobody dialled them.
@@ -54,6 +57,7 @@ pub struct Vitals {
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     up: Arc<Flag>,
+    circuits: Arc<Circuits>,
 }
 
 impl Vitals {
@@ -63,10 +67,17 @@ impl Vitals {
         self.up.is_up()
     }
 
+    /// Why calls wait in the queue although events arrive, if they do.
+    #[must_use]
+    pub fn waiting_reason(&self) -> Option<WaitingReason> {
+        self.circuits.reason()
+    }
+
     /// The metrics in Prometheus' text format.
     #[must_use]
     pub fn metrics(&self) -> String {
-        self.metrics.text(self.registry.len(), self.is_up())
+        self.metrics
+            .text(self.registry.len(), self.is_up(), self.waiting_reason())
     }
 }
 
@@ -81,6 +92,7 @@ pub struct Bridge {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     up: Arc<Flag>,
+    circuits: Arc<Circuits>,
     shutdown_timeout: Duration,
 }
 
@@ -92,7 +104,21 @@ impl Bridge {
     pub fn start(settings: BridgeSettings, aws: &Clients) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(&settings.bridge_id)?);
         let outside = Outside::real(&settings, aws, Arc::clone(&metrics))?;
-        Ok(Self::start_in(settings, outside, metrics))
+        let (ari, api) = (settings.ari.clone(), settings.api.clone());
+        let bridge = Self::start_in(settings, outside, metrics);
+        let (up, closing) = (bridge.readiness(), bridge.closing.clone());
+        bridge.errands.spawn(async move {
+            let look = async {
+                up.wait_for(true).await;
+                suitability::log_findings(ari, api).await;
+            };
+            tokio::select! {
+                biased;
+                () = closing.cancelled() => {}
+                () = look => {}
+            }
+        });
+        Ok(bridge)
     }
 
     /// Starts a bridge on the current runtime, in the surroundings given.
@@ -105,6 +131,7 @@ impl Bridge {
         let registry = Arc::new(Registry::default());
         let up = Arc::new(Flag::default());
         let known = Arc::new(Flag::default());
+        let circuits = Circuits::new();
         let (orphans_tx, orphans) = mpsc::channel(ORPHANS);
         let (done, done_rx) = mpsc::channel(deleter::BACKLOG);
         let deleter = tokio::spawn(deleter::run(Arc::clone(&outside.queue), done_rx));
@@ -133,6 +160,7 @@ impl Bridge {
             metrics: Arc::clone(&metrics),
             up: Arc::clone(&up),
             known: Arc::clone(&known),
+            circuits: Arc::clone(&circuits),
         };
         errands.spawn(heart.run(closing.clone()));
         let shutdown_timeout = settings.shutdown_timeout;
@@ -141,7 +169,7 @@ impl Bridge {
         let slots = Arc::new(Semaphore::new(settings.max_concurrent_calls));
         let pacer = Arc::new(Pacer::new(settings.max_calls_per_second));
         let pollers = settings.pollers;
-        let (ari_breaker, store_breaker) = start_breakers(&errands, &outside, &closing);
+        let (ari_breaker, store_breaker) = start_breakers(&errands, &outside, &closing, &circuits);
         let shared = Arc::new(Shared {
             settings,
             outside,
@@ -149,6 +177,9 @@ impl Bridge {
             metrics: Arc::clone(&metrics),
             registry: Arc::clone(&registry),
             unsettled: Unsettled::new(back_within),
+            up: Arc::clone(&up),
+            targets: Targets::default(),
+            circuits: Arc::clone(&circuits),
             ari_breaker,
             store_breaker,
             errands: errands.clone(),
@@ -160,19 +191,7 @@ impl Bridge {
             slots: Arc::clone(&slots),
             tasks: tasks.clone(),
         };
-        if let Some(queue) = &shared.outside.control {
-            let control = Control {
-                queue: Arc::clone(queue),
-                adopter: adopter.clone(),
-                up: Arc::clone(&up),
-            };
-            tasks.spawn(control.run(stopping.clone()));
-        }
-        let reconciler = Reconciler {
-            adopter,
-            up: Arc::clone(&up),
-        };
-        tasks.spawn(reconciler.run(stopping.clone()));
+        start_followers(&tasks, &adopter, &up, &stopping);
         let poller = Poller {
             shared: Arc::clone(&shared),
             slots,
@@ -194,6 +213,7 @@ impl Bridge {
             registry,
             metrics,
             up,
+            circuits,
             shutdown_timeout,
         }
     }
@@ -222,6 +242,7 @@ impl Bridge {
             metrics: Arc::clone(&self.metrics),
             registry: Arc::clone(&self.registry),
             up: Arc::clone(&self.up),
+            circuits: Arc::clone(&self.circuits),
         }
     }
 
@@ -272,13 +293,39 @@ impl Drop for Bridge {
     }
 }
 
-/// The circuits to ARI and to the table of calls, with their probes. Those outlive the calls' tasks, which wait
-/// for them.
+/// What finds calls that nobody follows: the control queue, if there is one, and reconciliation.
+fn start_followers(
+    tasks: &TaskTracker,
+    adopter: &Adopter,
+    up: &Arc<Flag>,
+    stopping: &CancellationToken,
+) {
+    if let Some(queue) = &adopter.shared.outside.control {
+        let control = Control {
+            queue: Arc::clone(queue),
+            adopter: adopter.clone(),
+            up: Arc::clone(up),
+        };
+        tasks.spawn(control.run(stopping.clone()));
+    }
+    let reconciler = Reconciler {
+        adopter: adopter.clone(),
+        up: Arc::clone(up),
+    };
+    tasks.spawn(reconciler.run(stopping.clone()));
+}
+
+/// The circuits to ARI and to the table of calls, with their probes and those of the trunks. The
+/// probes outlive the calls' tasks, which wait for them.
 fn start_breakers(
     errands: &TaskTracker,
     outside: &Outside,
     closing: &CancellationToken,
+    circuits: &Arc<Circuits>,
 ) -> (Arc<Breaker>, Arc<Breaker>) {
+    let (probing, asterisk) = (Arc::clone(circuits), Arc::clone(&outside.ari));
+    let stop_probing = closing.clone();
+    errands.spawn(async move { probing.probe(asterisk, stop_probing).await });
     let to_ari = Arc::new(Breaker::new("ARI"));
     let to_store = Arc::new(Breaker::new("DynamoDB"));
     errands.spawn(probe_ari(

@@ -7,8 +7,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cloud::Secret;
 use cloud::settings::Reader;
-use domain::BridgeId;
 use domain::origination::RetryPolicy;
+use domain::{BridgeId, Context, EndpointTemplate, Extension, Priority};
 use reqwest::Url;
 
 use crate::call_task::CLAIM_TRIES;
@@ -134,17 +134,40 @@ pub struct BridgeSettings {
     pub shutdown_timeout: Duration,
     /// How often a create is repeated.
     pub retry: RetryPolicy,
+    /// What the API dials and where it continues calls, if the bridge is told.
+    pub api: ApiDefaults,
     /// `METRICS_ADDRESS`, unless `METRICS_ENABLED` is false: where metrics and readiness are served.
     pub metrics_address: Option<SocketAddr>,
 }
 
+/// The API's defaults. The bridge dials what its messages say; it needs these only to tell at its
+/// start, and in `--check`, what Asterisk lacks for them.
+#[derive(Clone, Debug, Default)]
+pub struct ApiDefaults {
+    /// `DIAL_ENDPOINT`
+    pub endpoint: Option<EndpointTemplate>,
+    /// `DEFAULT_CONTEXT`
+    pub context: Option<Context>,
+    /// `DEFAULT_EXTENSION`
+    pub extension: Option<Extension>,
+    /// `DEFAULT_PRIORITY`
+    pub priority: Option<Priority>,
+}
+
+impl ApiDefaults {
+    /// Reads what is set of them.
+    fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            endpoint: reader.optional("DIAL_ENDPOINT"),
+            context: reader.optional("DEFAULT_CONTEXT"),
+            extension: reader.optional("DEFAULT_EXTENSION"),
+            priority: reader.optional("DEFAULT_PRIORITY"),
+        }
+    }
+}
+
 /// Loopback: metrics are nobody's business outside.
 const DEFAULT_METRICS_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9464);
-
-/// Added to a call's dial timeout and longest duration: for the hangup itself.
-pub const DEADLINE_GRACE: Duration = Duration::from_secs(30);
-/// How long an event may take to confirm a dial whose answer was lost.
-pub const DIAL_CONFIRMATION_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl BridgeSettings {
     /// Reads the settings.
@@ -163,6 +186,7 @@ impl BridgeSettings {
         let visibility_timeout = reader.number("QUEUE_VISIBILITY_TIMEOUT", 60, 1, 12 * 3_600);
         let stasis_start_timeout = reader.number("STASIS_START_TIMEOUT", 5_000, 100, 60_000);
         let shutdown_timeout = reader.number("SHUTDOWN_TIMEOUT", 20, 1, 600);
+        let api = ApiDefaults::read(reader);
         let retries = reader.number("ARI_RETRIES", 3, 0, 10);
         let first_delay = reader.number("ARI_RETRY_DELAY", 300, 1, 60_000);
         let settings = Self {
@@ -185,6 +209,7 @@ impl BridgeSettings {
                 first_delay: Duration::from_millis(first_delay),
                 ..RetryPolicy::default()
             },
+            api,
         };
         let longest = settings.longest_origination();
         if settings.visibility_timeout < longest {
@@ -201,7 +226,8 @@ impl BridgeSettings {
     }
 
     /// The longest time from a message's receipt to its deletion: every create and every wait
-    /// in full, the claim and the dial. A message must not come back before.
+    /// in full, the claim and the dial. A message must not come back before. A refused create takes
+    /// longer; should its message come back meanwhile, its call still has only this one task.
     fn longest_origination(&self) -> Duration {
         let retries = u32::from(self.retry.retries);
         let creates = self.ari.request_timeout * (retries + 1);

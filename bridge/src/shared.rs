@@ -9,10 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::breaker::Breaker;
+use crate::circuits::Circuits;
+use crate::flag::Flag;
 use crate::metrics::Metrics;
 use crate::outside::Outside;
 use crate::registry::Registry;
 use crate::settings::BridgeSettings;
+use crate::targets::Targets;
 use crate::unsettled::Unsettled;
 
 /// What all calls of a bridge share.
@@ -29,6 +32,12 @@ pub struct Shared {
     pub registry: Arc<Registry>,
     /// Claims whose answer never came.
     pub unsettled: Unsettled,
+    /// Up while ARI's events arrive.
+    pub up: Arc<Flag>,
+    /// Places that the dialplan was found to have.
+    pub targets: Targets,
+    /// The circuits to this Asterisk and its trunks.
+    pub circuits: Arc<Circuits>,
     /// The circuit to ARI.
     pub ari_breaker: Arc<Breaker>,
     /// The circuit to the table of calls.

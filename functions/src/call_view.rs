@@ -65,6 +65,9 @@ pub struct CallView {
     /// When a bridge took it on to dial it.
     #[schema(format = "date-time", example = "2026-11-21T09:30:00.050Z")]
     dialed_at: Option<String>,
+    /// When the callee was first heard of: the phone rang, or an announcement played.
+    #[schema(format = "date-time", example = "2026-11-21T09:30:01.000Z")]
+    alerted_at: Option<String>,
     /// When the phone began to ring.
     #[schema(format = "date-time", example = "2026-11-21T09:30:01.000Z")]
     ringing_at: Option<String>,
@@ -74,11 +77,14 @@ pub struct CallView {
     /// When it was over.
     #[schema(format = "date-time", example = "2026-11-21T09:30:25.000Z")]
     ended_at: Option<String>,
-    /// Whole seconds from the answer to the end.
+    /// Whole seconds from the answer to the end; null if the end was not seen.
     #[schema(example = 20)]
     duration: Option<u64>,
     /// Why it failed, if it did. New reasons may be added.
     failure_reason: Option<&'static str>,
+    /// Why it waited in the queue, if a bridge took it and could call nobody. New reasons may be
+    /// added.
+    waiting_reason: Option<&'static str>,
     /// The Q.850 cause of its end.
     #[schema(example = 16)]
     hangup_cause: Option<u16>,
@@ -115,6 +121,7 @@ impl From<&Call> for CallView {
                 .map(|media| media.uris().map(str::to_owned).collect()),
             created_at: request.created_at.to_string(),
             dialed_at: call.dialed_at.map(text),
+            alerted_at: call.alerted_at.map(text),
             ringing_at: call.ringing_at.map(text),
             answered_at: call.answered_at.map(text),
             ended_at: call.ended_at.map(text),
@@ -123,6 +130,7 @@ impl From<&Call> for CallView {
                 .duration()
                 .map(|duration| (duration + Duration::from_millis(500)).as_secs()),
             failure_reason: call.failure_reason.map(domain::FailureReason::as_str),
+            waiting_reason: call.waiting_reason.map(domain::WaitingReason::as_str),
             hangup_cause: call.hangup_cause.map(domain::HangupCause::code),
             sip_code: call.sip_code.map(domain::SipCode::get),
             // A call is dialled once; the old service's fields are kept for its clients.

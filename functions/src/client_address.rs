@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
-use lambda_http::request::RequestContext;
+
+/// The address that the API Gateway saw, as an extension of the request.
+#[derive(Clone, Debug)]
+pub struct GatewayAddress(pub String);
 
 /// The client's address: API Gateway's `sourceIp`, or the peer of the connection. Never a header:
 /// `X-Forwarded-For` is the client's to write.
@@ -16,13 +19,8 @@ impl<S: Sync> FromRequestParts<S> for ClientAddress {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let gateway = parts
-            .extensions
-            .get::<RequestContext>()
-            .and_then(|context| match context {
-                RequestContext::ApiGatewayV2(context) => context.http.source_ip.clone(),
-                _ => None,
-            });
+        let gateway = parts.extensions.get::<GatewayAddress>();
+        let gateway = gateway.map(|address| address.0.clone());
         let peer = || {
             let info = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;
             Some(info.0.ip().to_string())

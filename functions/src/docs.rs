@@ -1,4 +1,7 @@
 //! `/docs` (Swagger UI) and `/redoc`: pages whose scripts come from this binary, from nowhere else.
+//!
+//! What a page names is relative to the page, because a custom domain's mapping or a proxy may put
+//! something before the path.
 
 use std::io::Read;
 
@@ -23,19 +26,19 @@ const SWAGGER_PAGE: &str = r#"<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Outbound calls – API</title>
-<link rel="stylesheet" href="/docs/swagger-ui.css">
-<link rel="icon" type="image/png" href="/docs/favicon.png">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+<link rel="icon" type="image/png" href="docs/favicon.png">
 </head>
 <body>
 <div id="swagger-ui"></div>
-<script src="/docs/swagger-ui-bundle.js"></script>
-<script src="/docs/start.js"></script>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
 </body>
 </html>
 "#;
 
 const SWAGGER_START: &str = r"window.ui = SwaggerUIBundle({
-  url: '/openapi.json',
+  url: 'openapi.json',
   dom_id: '#swagger-ui',
   deepLinking: true,
   displayRequestDuration: true,
@@ -51,20 +54,20 @@ const REDOC_PAGE: &str = r#"<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Outbound calls – API reference</title>
-<link rel="icon" type="image/png" href="/docs/favicon.png">
-<link rel="stylesheet" href="/redoc/page.css">
+<link rel="icon" type="image/png" href="docs/favicon.png">
+<link rel="stylesheet" href="redoc/page.css">
 </head>
 <body>
 <div id="redoc"></div>
-<script src="/redoc/redoc.standalone.js"></script>
-<script src="/redoc/start.js"></script>
+<script src="redoc/redoc.standalone.js"></script>
+<script src="redoc/start.js"></script>
 </body>
 </html>
 "#;
 
 const REDOC_STYLE: &str = "body { margin: 0; }\n";
 
-const REDOC_START: &str = "Redoc.init('/openapi.json', { expandResponses: '200,202', nativeScrollbars: true }, \
+const REDOC_START: &str = "Redoc.init('openapi.json', { expandResponses: '200,202', nativeScrollbars: true }, \
      document.getElementById('redoc'));\n";
 
 /// A file of a page.
@@ -193,9 +196,14 @@ mod tests {
             HeaderValue::from_static("br, gzip"),
         );
         for html in [SWAGGER_PAGE, REDOC_PAGE] {
-            let named = html.split(['"']).filter(|part| part.starts_with('/'));
+            let named: Vec<_> = html
+                .split('"')
+                .filter(|part| part.starts_with("docs/") || part.starts_with("redoc/"))
+                .collect();
+            assert!(named.len() >= 4, "{named:?}");
+            assert!(!html.contains("=\"/"), "a path that a mapping breaks");
             for path in named {
-                let (page, name) = path[1..].split_once('/').unwrap();
+                let (page, name) = path.split_once('/').unwrap();
                 for asked in [&gzip, &HeaderMap::new()] {
                     let response = file(page, name, asked).unwrap();
                     assert_eq!(response.status(), StatusCode::OK, "{path}");

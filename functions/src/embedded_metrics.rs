@@ -21,21 +21,30 @@ pub async fn measure(
     next: Next,
 ) -> Response {
     let begun = Instant::now();
+    let response = next.run(request).await;
     // The route, not the path: paths hold numbers and ids.
-    let route = request
+    let route = response
         .extensions()
         .get::<MatchedPath>()
-        .map_or("none", MatchedPath::as_str)
-        .to_owned();
-    let response = next.run(request).await;
+        .map_or("none", MatchedPath::as_str);
     let line = line(
         function,
-        &route,
+        route,
         response.status().as_u16(),
         begun.elapsed().as_secs_f64(),
         clock::now().as_millis(),
     );
     print(&line);
+    response
+}
+
+/// Writes the route of a request on its response, where [`measure`] finds it.
+pub async fn name_route(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    if let Some(route) = route {
+        response.extensions_mut().insert(route);
+    }
     response
 }
 

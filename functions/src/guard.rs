@@ -110,6 +110,27 @@ pub async fn catch(request: Request, next: Next) -> Response {
     }
 }
 
+/// Joins the values of a header that a request repeats with commas, as the API Gateway does
+/// (RFC 9110, section 5.3), so that a request is understood the same way wherever the API is served.
+pub async fn join_headers(mut request: Request, next: Next) -> Response {
+    let headers = request.headers_mut();
+    if headers.len() > headers.keys_len() {
+        let names: Vec<_> = headers.keys().cloned().collect();
+        for name in names {
+            let values: Vec<_> = headers.get_all(&name).iter().collect();
+            if values.len() < 2 {
+                continue;
+            }
+            let values: Vec<_> = values.into_iter().map(HeaderValue::as_bytes).collect();
+            // What is joined from values of headers is one, too.
+            if let Ok(joined) = HeaderValue::from_bytes(&values.join(&b',')) {
+                headers.insert(name, joined);
+            }
+        }
+    }
+    next.run(request).await
+}
+
 /// What every answer has, unless it has it already.
 pub async fn secure(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
@@ -165,6 +186,28 @@ mod tests {
             .unwrap();
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["type"], "urn:problem:internal");
+    }
+
+    #[tokio::test]
+    async fn a_header_that_is_repeated_is_one_with_commas() {
+        let echo = async |headers: HeaderMap| {
+            let mut all: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| format!("{name}={}", value.to_str().unwrap()))
+                .collect();
+            all.sort_unstable();
+            all.join(" ")
+        };
+        let routes = Router::new().route("/", get(echo));
+        let served = crate::router::finish(routes, &AllowedOrigins::default());
+        let request = Request::builder()
+            .header("idempotency-key", "a")
+            .header("x-other", "b")
+            .header("idempotency-key", "c");
+        let request = request.body(Body::empty()).unwrap();
+        let response = served.oneshot(request).await.unwrap();
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await;
+        assert_eq!(body.unwrap(), "idempotency-key=a,c x-other=b");
     }
 
     fn read(text: &str) -> Result<AllowedOrigins, String> {

@@ -89,6 +89,10 @@ pub struct BridgeHealth {
     pub websocket_up: bool,
     /// Whether ARI answers it.
     pub ari_reachable: bool,
+    /// Why it takes no calls from the queue now: `trunk_unavailable`, `asterisk_refuses` or
+    /// `asterisk_unreachable`. New reasons may be added.
+    #[schema(example = "trunk_unavailable")]
+    pub waiting_reason: Option<String>,
     /// Calls it is working on.
     pub live_calls: u64,
     /// Its release.
@@ -208,7 +212,7 @@ fn bridge_health(heartbeat: &Heartbeat, now: Timestamp) -> BridgeHealth {
     let age = now.since(heartbeat.at);
     let status = if age > GONE_AFTER || !heartbeat.events_up {
         Condition::Unhealthy
-    } else if heartbeat.ari_up {
+    } else if heartbeat.ari_up && heartbeat.waiting.is_none() {
         Condition::Healthy
     } else {
         Condition::Degraded
@@ -219,6 +223,7 @@ fn bridge_health(heartbeat: &Heartbeat, now: Timestamp) -> BridgeHealth {
         heartbeat_age_seconds: age.as_secs(),
         websocket_up: heartbeat.events_up,
         ari_reachable: heartbeat.ari_up,
+        waiting_reason: heartbeat.waiting.map(|reason| reason.to_string()),
         live_calls: heartbeat.live_calls,
         version: heartbeat.version.clone(),
     }
@@ -284,6 +289,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             events_up,
             ari_up,
+            waiting: None,
             live_calls: 3,
             metrics: format!(
                 "# HELP a_total A.\n# TYPE a_total counter\na_total{{bridge_id=\"{id}\"}} 1\n"

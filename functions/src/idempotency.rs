@@ -1,7 +1,8 @@
 //! `Idempotency-Key`: a request that is repeated makes one call.
 //!
 //! The call's id is derived from the client and the key, so that the conditional put of the
-//! call is the whole mechanism; there is no table of keys.
+//! call is the whole mechanism; there is no table of keys. A call that could not be queued is
+//! succeeded by one whose id is derived from the number of the try as well.
 
 use axum::http::HeaderMap;
 use domain::CallId;
@@ -32,10 +33,7 @@ impl IdempotencyKey {
             return Ok(None);
         };
         let key = value.to_str().unwrap_or_default();
-        if (1..=MAX_KEY).contains(&key.len())
-            && key.bytes().all(|b| b.is_ascii_graphic())
-            && headers.get_all(IDEMPOTENCY_KEY).iter().count() == 1
-        {
+        if (1..=MAX_KEY).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
             Ok(Some(Self(key.to_owned())))
         } else {
             let detail = format!(
@@ -45,10 +43,16 @@ impl IdempotencyKey {
         }
     }
 
-    /// The id of the call that `client` makes with this key: a UUID of version 8 (RFC 9562, section 5.8).
+    /// The id of the call that `client` makes with this key at its first try, which is 0, or at a
+    /// later one: a UUID of version 8 (RFC 9562, section 5.8).
     #[must_use]
-    pub fn call_id(&self, client: &str) -> CallId {
-        let digest = digest(&["call", client, &self.0]);
+    pub fn call_id(&self, client: &str, number_of_try: u8) -> CallId {
+        let later = number_of_try.to_string();
+        let first = ["call", client, &self.0];
+        let digest = match number_of_try {
+            0 => digest(&first),
+            _ => digest(&[first.as_slice(), &[&later]].concat()),
+        };
         let mut bytes = [0; 16];
         bytes.copy_from_slice(&digest[..16]);
         Builder::from_custom_bytes(bytes).into_uuid().into()
@@ -83,12 +87,22 @@ mod tests {
     #[test]
     fn the_id_is_that_of_the_client_and_the_key() {
         let key = |text: &str| IdempotencyKey(text.to_owned());
-        let id = key("k").call_id("alice");
-        assert_eq!(id, key("k").call_id("alice"));
-        assert_ne!(id, key("l").call_id("alice"));
-        assert_ne!(id, key("k").call_id("bob"));
+        let id = key("k").call_id("alice", 0);
+        assert_eq!(id, key("k").call_id("alice", 0));
+        assert_ne!(id, key("l").call_id("alice", 0));
+        assert_ne!(id, key("k").call_id("bob", 0));
         // Neither part can borrow from the other.
-        assert_ne!(key("bc").call_id("a"), key("c").call_id("ab"));
+        assert_ne!(key("bc").call_id("a", 0), key("c").call_id("ab", 0));
         assert_eq!(id.to_string().as_bytes()[14], b'8');
+        // Keys that clients have in use keep their calls from release to release.
+        assert_eq!(id.to_string(), "71b79b9b-5acf-8a46-9541-04d833edbec0");
+    }
+
+    #[test]
+    fn each_try_has_an_id_of_its_own() {
+        let key = IdempotencyKey("k".to_owned());
+        let ids: std::collections::BTreeSet<_> =
+            (0..16).map(|number| key.call_id("alice", number)).collect();
+        assert_eq!(ids.len(), 16);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloud::clock;
 use cloud::kept_keys::KeyPair;
 use domain::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
@@ -43,17 +44,64 @@ impl fmt::Display for Scope {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    sub: String,
+/// How far another program's clock may be ahead of ours when it says from when on its token is
+/// good.
+const LEEWAY: Duration = Duration::from_secs(5);
+
+/// The claims of a token that is issued here.
+#[derive(Serialize)]
+struct Issued<'a> {
+    sub: &'a str,
     iat: i64,
     exp: i64,
+    scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    iss: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    aud: Option<&'a str>,
+}
+
+/// Seconds since 1970, perhaps with a fraction (`NumericDate`, RFC 7519, section 2).
+type NumericDate = f64;
+
+/// The claims of a token that is verified. Issuer and audience are the library's to check.
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+    /// It has to be there, but is not compared with the clock: RFC 7519 (section 4.1.6) gives it
+    /// for the token's age only.
+    #[serde(rename = "iat")]
+    _iat: NumericDate,
+    exp: NumericDate,
+    nbf: Option<NumericDate>,
     #[serde(default)]
     scope: String,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    iss: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    aud: Option<serde_json::Value>,
+}
+
+impl Claims {
+    /// Whether the token is good at this time.
+    ///
+    /// A little before `nbf` it is, because the clock of whoever issued it may be ahead of ours.
+    /// After `exp` it is not: a client that is refused asks for another, and nothing is gained by
+    /// a token that lives longer than it says.
+    fn check_times(&self, now: Timestamp) -> Result<(), InvalidToken> {
+        if seconds(now) >= self.exp {
+            return Err(InvalidToken::Expired);
+        }
+        let soon = seconds(now.plus(LEEWAY));
+        if self.nbf.is_some_and(|nbf| nbf > soon) {
+            return Err(InvalidToken::Invalid);
+        }
+        Ok(())
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds of thousands of years are exact"
+)]
+fn seconds(at: Timestamp) -> f64 {
+    at.as_millis() as f64 / 1_000.0
 }
 
 /// Who bears a valid token.
@@ -131,8 +179,9 @@ impl Jwt {
     pub fn new(settings: &JwtSettings) -> Self {
         hs256::install();
         let mut validation = Validation::new(Algorithm::HS256);
-        validation.leeway = 0;
-        validation.validate_nbf = true;
+        // The times are ours to check: with their fractions, and with a leeway for `nbf` only.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
         let mut required = vec!["exp", "sub"];
         if let Some(issuer) = &settings.issuer {
             validation.set_issuer(&[issuer]);
@@ -190,13 +239,13 @@ impl Jwt {
         now: Timestamp,
     ) -> Result<String, SigningFailed> {
         let scope: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
-        let claims = Claims {
-            sub: subject.to_owned(),
+        let claims = Issued {
+            sub: subject,
             iat: now.as_secs(),
             exp: now.plus(self.lifetime).as_secs(),
             scope: scope.join(" "),
-            iss: self.issuer.clone(),
-            aud: self.audience.clone().map(serde_json::Value::String),
+            iss: self.issuer.as_deref(),
+            aud: self.audience.as_deref(),
         };
         let keys = self.keys();
         let mut header = Header::new(Algorithm::HS256);
@@ -204,11 +253,15 @@ impl Jwt {
         jsonwebtoken::encode(&header, &claims, &keys.encoding).map_err(SigningFailed)
     }
 
-    /// Checks signature, algorithm and every claim of `token`.
+    /// Checks signature, algorithm and every claim of `token`, as of now.
     ///
     /// # Errors
     /// [`InvalidToken`] if any of them is wrong.
     pub fn verify(&self, token: &str) -> Result<Bearer, InvalidToken> {
+        self.verify_at(token, clock::now())
+    }
+
+    fn verify_at(&self, token: &str, now: Timestamp) -> Result<Bearer, InvalidToken> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| InvalidToken::Invalid)?;
         let mut verdict = InvalidToken::Invalid;
         for key in &self.keys().known {
@@ -216,22 +269,19 @@ impl Jwt {
             if header.kid.as_ref().is_some_and(|id| *id != key.id) {
                 continue;
             }
-            match jsonwebtoken::decode::<Claims>(token, &key.decoding, &self.validation) {
-                Ok(token) if token.claims.sub.is_empty() => {}
-                Ok(token) => {
+            let decoded = jsonwebtoken::decode::<Claims>(token, &key.decoding, &self.validation);
+            let Ok(claims) = decoded.map(|token| token.claims) else {
+                continue;
+            };
+            match claims.check_times(now) {
+                Ok(()) if claims.sub.is_empty() => {}
+                Ok(()) => {
                     return Ok(Bearer {
-                        subject: token.claims.sub,
-                        scope: token.claims.scope,
+                        subject: claims.sub,
+                        scope: claims.scope,
                     });
                 }
-                Err(error) => {
-                    if matches!(
-                        error.kind(),
-                        jsonwebtoken::errors::ErrorKind::ExpiredSignature
-                    ) {
-                        verdict = InvalidToken::Expired;
-                    }
-                }
+                Err(untimely) => verdict = untimely,
             }
         }
         Err(verdict)
@@ -331,6 +381,68 @@ mod tests {
             "a.b.c".to_owned(),
         ] {
             assert_eq!(jwt.verify(&token), Err(InvalidToken::Invalid), "{token}");
+        }
+    }
+
+    /// A token with these claims, signed with `k1`.
+    fn signed(claims: &serde_json::Value) -> String {
+        let key = EncodingKey::from_secret(b"k1");
+        hs256::install();
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), claims, &key).unwrap()
+    }
+
+    #[test]
+    fn times_may_have_fractions_and_a_token_may_be_a_little_early_but_never_late() {
+        let now = Timestamp::from_millis(1_700_000_000_400);
+        let jwt = Jwt::new(&settings("k1"));
+        let verdict = |claims: serde_json::Value| {
+            let mut whole =
+                serde_json::json!({"sub": "a", "iat": 1_700_000_000, "exp": 1_700_000_060});
+            for (name, value) in claims.as_object().unwrap() {
+                whole[name] = value.clone();
+            }
+            jwt.verify_at(&signed(&whole), now)
+                .map(|bearer| bearer.subject)
+        };
+        let good = Ok("a".to_owned());
+        for claims in [
+            serde_json::json!({"iat": 1_699_999_999.25, "exp": 1_700_000_060.75}),
+            serde_json::json!({"exp": 1_700_000_000.401}),
+            serde_json::json!({"exp": 1_700_000_001}),
+            serde_json::json!({"exp": 4e11}),
+            serde_json::json!({"nbf": 1_700_000_001}),
+            serde_json::json!({"nbf": 1_700_000_005.4}),
+            serde_json::json!({"nbf": 0}),
+            serde_json::json!({"iat": 1_700_000_007}),
+        ] {
+            assert_eq!(verdict(claims.clone()), good, "{claims}");
+        }
+        for claims in [
+            serde_json::json!({"exp": 1_700_000_000}),
+            serde_json::json!({"exp": 1_700_000_000.4}),
+            serde_json::json!({"exp": 0}),
+        ] {
+            assert_eq!(
+                verdict(claims.clone()),
+                Err(InvalidToken::Expired),
+                "{claims}"
+            );
+        }
+        for claims in [
+            serde_json::json!({"nbf": 1_700_000_006}),
+            serde_json::json!({"nbf": "1700000000"}),
+            serde_json::json!({"exp": "1700000060"}),
+            serde_json::json!({"exp": null}),
+            serde_json::json!({"exp": -1}),
+            serde_json::json!({"iat": "now"}),
+            serde_json::json!({"sub": ""}),
+            serde_json::json!({"sub": 1}),
+        ] {
+            assert_eq!(
+                verdict(claims.clone()),
+                Err(InvalidToken::Invalid),
+                "{claims}"
+            );
         }
     }
 

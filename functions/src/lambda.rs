@@ -10,9 +10,9 @@ use cloud::ports::Calls;
 use cloud::rate_limit::RateLimiter;
 use cloud::settings::{EXIT_USAGE, Environment, Reader};
 use cloud::telemetry::{self, LogSettings};
-use cloud::{CallQueue, CallStore, ControlQueues, Heartbeats, UserStore, clock};
-use lambda_http::{Error, Request};
-use lambda_runtime::LambdaEvent;
+use cloud::{CallQueue, CallStore, ControlQueues, Heartbeats, UserStore, clock, error};
+use lambda_runtime::{Error, LambdaEvent};
+use serde_json::Value;
 use tower::ServiceExt;
 use uuid::Uuid;
 
@@ -20,13 +20,16 @@ use crate::answer::Answer;
 use crate::control::ControlState;
 use crate::cursor::Cursors;
 use crate::embedded_metrics;
+use crate::event;
 use crate::guard::AllowedOrigins;
 use crate::health::Health;
 use crate::jwt::Jwt;
 use crate::key_rotation::{KeyRotation, rotate};
 use crate::originate::OriginateState;
 use crate::router;
-use crate::settings::{CallDefaults, JwtSource, Pages, check_key, read_rate_limit, read_retention};
+use crate::settings::{
+    CallDefaults, JwtSource, Pages, check_key, read_rate_limit, read_retention, read_unknown,
+};
 use crate::status::StatusState;
 use crate::sweeper::Sweeper;
 use crate::sweeper_metrics;
@@ -123,10 +126,11 @@ async fn status() -> Result<ExitCode, Error> {
     let read = |reader: &mut Reader<'_>| {
         let jwt = JwtSource::read(reader);
         let retention = read_retention(reader);
+        let unknown = read_unknown(reader);
         let table = reader.required::<String>("CALLS_TABLE");
-        Some((jwt?, retention, table?))
+        Some((jwt?, retention, unknown, table?))
     };
-    let Some(((jwt, retention, table), http)) = configure(read) else {
+    let Some(((jwt, retention, unknown, table), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::of_function(Patience::FUNCTION);
@@ -134,6 +138,7 @@ async fn status() -> Result<ExitCode, Error> {
     let state = StatusState {
         calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
         retention,
+        unknown,
         cursors: Arc::clone(&signing.cursors),
         jwt: Arc::clone(&signing.jwt),
     };
@@ -242,7 +247,7 @@ async fn sweeper() -> Result<ExitCode, Error> {
         calls: Arc::new(CallStore::new(dynamodb.clone(), calls)),
         heartbeats: Arc::new(Heartbeats::new(dynamodb, state)),
     };
-    let sweep = lambda_runtime::service_fn(async |_: LambdaEvent<serde_json::Value>| {
+    let sweep = lambda_runtime::service_fn(async |_: LambdaEvent<Value>| {
         let swept = sweeper.sweep(clock::now()).await?;
         if http.metrics {
             let heartbeats = sweeper.heartbeats.read().await?;
@@ -323,12 +328,26 @@ fn configure<T>(read: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Option<(T, H
 }
 
 async fn serve(function: &'static str, own: Router, http: &Http) -> Result<ExitCode, Error> {
-    let mut router = router::finish(own, &http.origins);
-    if http.metrics {
+    let measured = |router: Router| {
+        if !http.metrics {
+            return router;
+        }
         let measure = middleware::from_fn_with_state(function, embedded_metrics::measure);
-        router = router.layer(measure);
-    }
-    let service = ServiceExt::<Request>::map_response(router, Answer);
-    lambda_http::run(service).await?;
+        router.layer(measure)
+    };
+    let routes = measured(router::finish(own, &http.origins));
+    let unreadable = measured(router::unreadable(&http.origins));
+    let answer = lambda_runtime::service_fn(async |event: LambdaEvent<Value>| {
+        let response = match event::read(event.payload) {
+            Ok(request) => routes.clone().oneshot(request).await,
+            Err(event) => {
+                tracing::warn!(error = %error::chain(&event.problem), "an event is not a request");
+                unreadable.clone().oneshot(event.stand_in).await
+            }
+        };
+        let Ok(response) = response;
+        Ok::<_, Error>(Answer::from_response(response).await)
+    });
+    lambda_runtime::run(answer).await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use crate::access::MayRead;
 use crate::call_view::{CallView, Status};
 use crate::problem::Problem;
-use crate::query::Parameters;
+use crate::query::{Parameters, with_plus};
 use crate::status::{Fresh, StatusState, fresh, unread};
 
 /// Calls of a page unless `limit` says otherwise.
@@ -34,7 +34,7 @@ pub struct CallPage {
     get, path = "/calls", tag = "calls", operation_id = "list_calls",
     summary = "Calls, newest first",
     description = "A page can be short, or empty, and yet have a `next_cursor`: go on until that is null. A cursor is \
-        good for the same client and the same filters only.",
+        good for the same client and the same filters only. A parameter that is not known is refused.",
     params(
         ("phone_number" = Option<String>, Query, pattern = "^\\+?[0-9]{7,20}$", nullable = false, example = "+15550000200",
             description = "Only calls to this number."),
@@ -64,9 +64,9 @@ pub async fn list_calls(
     let phone_number = parameters.parse::<PhoneNumber>("phone_number", phone_number);
     let status = parameters.take("status");
     let status = parameters.parse::<CallStatus>("status", status);
-    let from = parameters.take("created_after");
+    let from = parameters.take("created_after").map(with_plus);
     let from = parameters.parse::<Timestamp>("created_after", from);
-    let until = parameters.take("created_before");
+    let until = parameters.take("created_before").map(with_plus);
     let until = parameters.parse::<Timestamp>("created_before", until);
     let limit = parameters.take("limit");
     let limit = parameters.number("limit", limit, 1, MAX_PAGE);
@@ -85,7 +85,7 @@ pub async fn list_calls(
         let position = state.cursors.read(&list, &cursor);
         parameters.accept("cursor", position)
     });
-    parameters.finish()?;
+    parameters.finish(state.unknown)?;
 
     let now = clock::now();
     // Older ones have been forgotten.

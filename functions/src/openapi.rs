@@ -2,10 +2,13 @@
 
 use axum::Json;
 use axum::http::HeaderValue;
-use domain::caller_id::CALLER_ID_PATTERN;
+use domain::caller_id::{
+    CALLER_DIGITS_PATTERN, CALLER_LETTER_PATTERN, CALLER_NAME_PATTERN, CALLER_NUMBER_PATTERN,
+};
 use serde_json::{Map, Value, json};
 use utoipa::OpenApi;
 
+use crate::create_answers;
 use crate::problem::{FieldError, Problem};
 use crate::router::PREFIXES;
 
@@ -48,9 +51,9 @@ struct System;
 
 /// The errors of each operation, besides those that it says itself: by status, the problems.
 const ERRORS: [(&str, &[u16]); 7] = [
-    ("create_token", &[413, 503]),
-    ("create_call", &[401, 403, 413, 415, 422, 500, 503]),
-    ("create_interaction", &[401, 403, 413, 415, 422, 500, 503]),
+    ("create_token", &[413, 415, 503]),
+    ("create_call", &[401, 403, 413, 415, 422]),
+    ("create_interaction", &[401, 403, 413, 415, 422]),
     ("list_calls", &[401, 403, 422, 500, 503]),
     ("read_call", &[401, 403, 404, 422, 500, 503]),
     ("read_call_events", &[401, 403, 404, 422, 500, 503]),
@@ -109,13 +112,13 @@ pub fn document() -> Value {
     document["components"]["securitySchemes"] = json!({
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
     });
-    document["servers"] = json!([{"url": "/"}]);
+    // Relative to this document, because something may come before its path.
+    document["servers"] = json!([{"url": "."}]);
     document
 }
 
 fn refine(document: &mut Value) {
-    let texts =
-        json!({"type": "string", "maxLength": 256, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f]*$"});
+    let texts = json!({"type": "string", "maxLength": 256, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f\\ufffe\\uffff]*$"});
     let variables = json!({
         "type": ["object", "null"],
         "description": "Channel variables for the dialplan.",
@@ -132,7 +135,14 @@ fn refine(document: &mut Value) {
     let schemas = &mut document["components"]["schemas"];
     schemas["CallOptions"]["properties"]["variables"] = variables;
     schemas["CallOptions"]["properties"]["media"]["items"] = media_uri;
-    schemas["CallOptions"]["properties"]["caller_id"]["pattern"] = json!(CALLER_ID_PATTERN);
+    schemas["CallOptions"]["properties"]["caller_id"]["anyOf"] = json!([
+        {"pattern": CALLER_NUMBER_PATTERN},
+        {
+            "pattern": CALLER_NAME_PATTERN,
+            "allOf": [{"pattern": CALLER_LETTER_PATTERN}, {"not": {"pattern": CALLER_DIGITS_PATTERN}}],
+        },
+    ]);
+    schemas["CallOptions"]["additionalProperties"] = json!(false);
     // What a call is placed to goes together with how.
     let mut options = schemas["CallOptions"].clone();
     let number = schemas["NewCall"]["allOf"]
@@ -170,11 +180,14 @@ fn refine(document: &mut Value) {
             let needs = format!("Needs the scope `{scope}`.");
             operation["description"] = json!(format!("{described} {needs}").trim());
         }
-        if id == "create_interaction" {
-            operation["requestBody"]["required"] = json!(false);
-        }
-        if id.starts_with("create_") && id != "create_token" {
-            add_create_headers(operation);
+        match id.as_str() {
+            "create_token" => add_multipart(operation),
+            "create_call" => refine_create(operation, Some("+15550000200")),
+            "create_interaction" => {
+                operation["requestBody"]["required"] = json!(false);
+                refine_create(operation, None);
+            }
+            _ => {}
         }
     }
 }
@@ -189,19 +202,71 @@ fn forbid_both(schema: &mut Value) {
     ]});
 }
 
+/// A form for a token may come in either of two ways.
+fn add_multipart(operation: &mut Value) {
+    let content = &mut operation["requestBody"]["content"];
+    let form = content["application/x-www-form-urlencoded"].clone();
+    content["multipart/form-data"] = form;
+}
+
+/// A request for a call: its examples, its headers, and what each of its answers means.
+fn refine_create(operation: &mut Value, number: Option<&str>) {
+    operation["requestBody"]["content"]["application/json"]["examples"] = create_examples(number);
+    add_create_headers(operation);
+    for (status, response) in create_answers::responses() {
+        operation["responses"][status] = response;
+    }
+    let described = operation["description"].as_str().unwrap_or_default();
+    let table = create_answers::table();
+    operation["description"] = json!(format!("{described}\n\n{table}"));
+}
+
+/// Bodies that are accepted. The first by its name, which a page fills in, makes no phone ring.
+fn create_examples(number: Option<&str>) -> Value {
+    let mut examples = json!({
+        "check": {"summary": "Only say what would be dialled", "value": {
+            "caller_id": "\"Acme\" <+15550000100>", "dry_run": true,
+        }},
+        "dialplan": {"summary": "Go on in the dialplan when answered", "value": {
+            "context": "outbound-ivr", "extension": "s", "priority": 1, "timeout": 30_000,
+            "caller_id": "\"Acme\" <+15550000100>", "variables": {"PATIENT_NAME": "Zoë"},
+            "max_duration": 600, "queue_timeout": 300_000,
+        }},
+        "media": {"summary": "Play sounds when answered, then hang up", "value": {
+            "media": ["sound:hello-world", "digits:42"],
+        }},
+    });
+    if let Some(number) = number {
+        for example in examples
+            .as_object_mut()
+            .into_iter()
+            .flat_map(Map::values_mut)
+        {
+            example["value"]["phone_number"] = json!(number);
+        }
+    }
+    examples
+}
+
 fn add_create_headers(operation: &mut Value) {
     let key = json!({
         "name": "Idempotency-Key", "in": "header", "required": false,
-        "description": "A request that is repeated with the same key makes one call and gets the same answer; with another \
-            body it is refused.",
-        "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"}, "example": "order-4711",
+        // No example: a page would fill it in, and the second request with another body be refused.
+        "description": "A request that is repeated with the same key, such as `order-4711`, makes one call and gets the \
+            same answer; with another body it is refused. After a 503 the repetition makes a new call.",
+        "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
     });
     match &mut operation["parameters"] {
         Value::Array(parameters) => parameters.push(key),
         none => *none = json!([key]),
     }
     operation["responses"]["202"]["headers"] = json!({
-        "Location": {"description": "Where the call's status is.", "required": true, "schema": {"type": "string"}},
+        "Location": {
+            "description": "Where the call's status is, relative to the URI of this request.",
+            "required": true,
+            "schema": {"type": "string", "format": "uri-reference"},
+            "example": "calls/3f2b8c1e-0000-4000-8000-000000000001",
+        },
         "Idempotent-Replayed": {
             "description": "`true` if an earlier request with this `Idempotency-Key` made the call.",
             "schema": {"type": "string"},
@@ -226,7 +291,7 @@ fn operations(item: &mut Value) -> impl Iterator<Item = &mut Value> {
         .filter(|operation| operation.get("operationId").is_some())
 }
 
-/// Each error once, with the very body that is sent as its example.
+/// The errors by status, each with the very body that is sent as its example.
 fn responses() -> Value {
     let field = FieldError {
         field: "phone_number".to_owned(),
@@ -240,27 +305,34 @@ fn responses() -> Value {
         Problem::call_over("completed"),
         Problem::body_too_large(crate::payload::MAX_BODY),
         Problem::unsupported_media_type("application/json"),
+        Problem::unsupported_encoding(),
         Problem::invalid_request(vec![field]),
         Problem::internal(),
         Problem::unavailable("the call could not be queued; nobody was called"),
     ];
-    let responses = problems.iter().map(|problem| {
+    let mut responses = Map::new();
+    for problem in &problems {
         let body = serde_json::to_value(problem.body()).unwrap_or_default();
-        let mut response = json!({
-            "description": body["title"],
-            "content": {"application/problem+json": {
-                "schema": {"$ref": "#/components/schemas/ProblemBody"},
-                "example": body,
-            }},
-        });
+        let (status, title) = (body["status"].to_string(), &body["title"]);
+        let title = title.as_str().unwrap_or_default();
+        let description = match responses.get(&status).map(|other| &other["description"]) {
+            Some(Value::String(other)) => format!("{other}; or: {title}"),
+            _ => title.to_owned(),
+        };
+        let response = responses.entry(status).or_insert(Value::Null);
+        response["description"] = json!(description);
         if let 401 | 403 = body["status"].as_u64().unwrap_or_default() {
             response["headers"] = json!({"WWW-Authenticate": {
                 "description": "What is missing (RFC 6750).", "required": true, "schema": {"type": "string"},
             }});
         }
-        (body["status"].to_string(), response)
-    });
-    Value::Object(responses.collect())
+        let content = &mut response["content"]["application/problem+json"];
+        content["schema"] = json!({"$ref": "#/components/schemas/ProblemBody"});
+        let kind = body["type"].as_str().unwrap_or_default();
+        let kind = kind.trim_start_matches("urn:problem:").to_owned();
+        content["examples"][kind] = json!({"value": body});
+    }
+    Value::Object(responses)
 }
 
 fn merge(into: &mut Value, from: Value) {

@@ -21,10 +21,11 @@ use crate::access::MayWrite;
 use crate::call_view::Status;
 use crate::idempotency::{IDEMPOTENT_REPLAYED, IdempotencyKey, fingerprint};
 use crate::jwt::Jwt;
-use crate::payload::{Fields, JsonObject};
-use crate::placing::{NotPlaced, Placed, Placing};
+use crate::payload::{Fields, JsonObject, canonical};
+use crate::placing::{MAX_TRIES, Placed, Placing, Refusal};
 use crate::problem::Problem;
 use crate::request_id::RequestId;
+use crate::router::PREFIXES;
 use crate::settings::{CallDefaults, DIAL_TIMEOUT_MS, MAX_DURATION_S, QUEUE_TIMEOUT_MS};
 
 /// What the originate function works with.
@@ -107,6 +108,10 @@ pub struct DryRun {
 }
 
 /// How a call is to be placed. All of it may be left out, and `null` is the same as that.
+///
+/// As clients of the old service may send it, a number may also be text (`"30000"`), and `""`
+/// counts as left out, except for `dry_run`. A field that is not known is refused, unless the
+/// service is configured to ignore it.
 #[derive(ToSchema)]
 #[expect(
     dead_code,
@@ -125,10 +130,12 @@ pub struct CallOptions {
     /// How long the phone may ring, in milliseconds; `DEFAULT_TIMEOUT` unless given.
     #[schema(minimum = 1_000, maximum = 600_000, example = 30_000)]
     timeout: Option<i64>,
-    /// What the callee is shown: a number, or `"Name" <number>`.
+    /// What the callee is shown: a number, or `"Name" <number>`. Spaces, dashes, dots and
+    /// brackets in the number are left out. A name has a letter and fewer than seven digits.
     #[schema(example = "\"Acme\" <+15550000100>")]
     caller_id: Option<String>,
-    /// Channel variables for the dialplan: at most 20, each at most 256 characters without control characters.
+    /// Channel variables for the dialplan: at most 20, each at most 256 characters without control
+    /// characters, U+FFFE and U+FFFF.
     #[schema(value_type = Option<Object>)]
     variables: Option<serde_json::Value>,
     /// What is played when the call is answered, instead of going on in the dialplan; then we hang up. Not together
@@ -168,8 +175,8 @@ pub struct NewCall {
 #[utoipa::path(
     post, path = "/interaction/{number}", tag = "calls", operation_id = "create_interaction",
     summary = "Place a call to the number in the path",
-    description = "Checks the request, records the call and queues it for a bridge. A client that is told 503 is never called. \
-        With an `Idempotency-Key` the request can be repeated safely.",
+    description = "Checks the request, records the call and queues it for a bridge. With an `Idempotency-Key` the request \
+        can be repeated safely.",
     params(("number" = String, Path, pattern = "^\\+?[0-9]{7,20}$", example = "+15550000200", description = "Whom to call.")),
     request_body(content = CallOptions, description = "How; may be left out."),
     responses(
@@ -184,20 +191,30 @@ pub async fn create_interaction(
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
     number: Result<Path<String>, PathRejection>,
-    JsonObject(body): JsonObject,
+    JsonObject(mut body): JsonObject,
 ) -> Result<Response, Problem> {
     let Path(number) =
         number.map_err(|_| Problem::invalid_field("number", "is not valid UTF-8"))?;
     let key = IdempotencyKey::read(&headers)?;
+    // The same call as by `POST /calls`.
+    let mut whole = body.clone();
+    whole.insert("phone_number".to_owned(), number.clone().into());
+    let fingerprint = fingerprint(&canonical(&whole));
+    // A body that repeats the number is no mistake; one with another number is.
+    if body.get("phone_number").is_some_and(|said| *said == number) {
+        body.remove("phone_number");
+    }
     let mut fields = Fields::new(body);
-    fields.set("phone_number", number.clone());
-    let fingerprint = fingerprint(&fields.canonical());
     let number = fields.parse("number", &number);
-    let asked = read_call(fields, number, &state.defaults, request_id)?;
+    let asked = read_call(fields, number, &uri, &state.defaults, request_id)?;
     answer(
         &state,
         asked,
-        key.map(|key| (key.call_id(&client.subject), fingerprint)),
+        key.map(|key| Repeatable {
+            key,
+            client: client.subject,
+            fingerprint,
+        }),
         &uri,
     )
     .await
@@ -215,8 +232,8 @@ pub async fn reject_number(_access: MayWrite) -> Problem {
 #[utoipa::path(
     post, path = "/calls", tag = "calls", operation_id = "create_call",
     summary = "Place a call",
-    description = "Checks the request, records the call and queues it for a bridge. A client that is told 503 is never called. \
-        With an `Idempotency-Key` the request can be repeated safely.",
+    description = "Checks the request, records the call and queues it for a bridge. With an `Idempotency-Key` the request \
+        can be repeated safely.",
     request_body(content = NewCall),
     responses(
         (status = 202, description = "The call is queued.", body = CallAccepted),
@@ -232,14 +249,18 @@ pub async fn create_call(
     JsonObject(body): JsonObject,
 ) -> Result<Response, Problem> {
     let key = IdempotencyKey::read(&headers)?;
+    let fingerprint = fingerprint(&canonical(&body));
     let mut fields = Fields::new(body);
-    let fingerprint = fingerprint(&fields.canonical());
     let number = fields.required_text("phone_number");
-    let asked = read_call(fields, number, &state.defaults, request_id)?;
+    let asked = read_call(fields, number, &uri, &state.defaults, request_id)?;
     answer(
         &state,
         asked,
-        key.map(|key| (key.call_id(&client.subject), fingerprint)),
+        key.map(|key| Repeatable {
+            key,
+            client: client.subject,
+            fingerprint,
+        }),
         &uri,
     )
     .await
@@ -248,6 +269,7 @@ pub async fn create_call(
 fn read_call(
     mut fields: Fields,
     number: Option<PhoneNumber>,
+    uri: &Uri,
     defaults: &CallDefaults,
     RequestId(request_id): RequestId,
 ) -> Result<Asked, Problem> {
@@ -306,7 +328,8 @@ fn read_call(
         request_id,
         fingerprint: None,
     });
-    fields.finish(request.map(|request| Asked { request, dry_run }))
+    let asked = request.map(|request| Asked { request, dry_run });
+    fields.finish(asked, uri.query().unwrap_or_default(), defaults.unknown)
 }
 
 /// What a client asked for.
@@ -335,38 +358,51 @@ fn between(number: i64, range: RangeInclusive<u64>, unit: &str) -> Result<u64, S
         .ok_or_else(|| format!("must be from {} to {} {unit}", range.start(), range.end()))
 }
 
+/// A request that may be repeated.
+struct Repeatable {
+    key: IdempotencyKey,
+    client: String,
+    /// Tells requests with the same key apart.
+    fingerprint: String,
+}
+
+impl Repeatable {
+    fn id_of_try(&self, number: u8) -> CallId {
+        self.key.call_id(&self.client, number)
+    }
+}
+
 /// Does what was asked for, or says what would be done.
 async fn answer(
     state: &OriginateState,
     asked: Asked,
-    key: Option<(CallId, String)>,
+    repeatable: Option<Repeatable>,
     uri: &Uri,
 ) -> Result<Response, Problem> {
     let mut request = asked.request;
     if asked.dry_run {
         return Ok(dry_run(&request));
     }
-    if let Some((id, fingerprint)) = key {
-        request.id = id;
-        request.fingerprint = Some(fingerprint);
+    if let Some(repeatable) = &repeatable {
+        request.id = repeatable.id_of_try(0);
+        request.fingerprint = Some(repeatable.fingerprint.clone());
     }
-    originate(state, request, uri).await
-}
-
-async fn originate(
-    state: &OriginateState,
-    request: CallRequest,
-    uri: &Uri,
-) -> Result<Response, Problem> {
-    let call = Call::new(request);
-    let expires_at = forget_at(&call.request, state.defaults.retention);
+    let first_id = request.id;
+    let id_of_try = |number| match &repeatable {
+        Some(repeatable) => repeatable.id_of_try(number),
+        // There is one try only.
+        None => first_id,
+    };
+    let expires_at = forget_at(&request, state.defaults.retention);
     let placing = Placing {
         calls: &state.calls,
         queue: &state.queue,
         now: &clock::now,
+        sender: Uuid::new_v4().into(),
+        id_of_try: &id_of_try,
     };
-    match placing.place(&call, expires_at).await {
-        Ok(Placed::Now) => Ok(accepted(&call, uri)),
+    match placing.place(request, expires_at).await {
+        Ok(Placed::Now(request)) => Ok(accepted(&Call::new(*request), uri)),
         Ok(Placed::Before(before)) => {
             let mut response = accepted(&Call::new(*before), uri);
             response
@@ -374,20 +410,24 @@ async fn originate(
                 .insert(IDEMPOTENT_REPLAYED, HeaderValue::from_static("true"));
             Ok(response)
         }
-        Err(not_placed) => Err(match not_placed {
-            NotPlaced::OtherRequest => {
+        Err(not_placed) => Err(match not_placed.reason {
+            Refusal::OtherRequest => {
                 Problem::invalid_field("Idempotency-Key", "was used for another request")
             }
-            NotPlaced::NotRecorded => {
+            Refusal::NotRecorded => {
                 Problem::unavailable("the call could not be recorded; nobody was called")
             }
-            NotPlaced::NotQueued => {
+            Refusal::NotQueued => {
                 Problem::unavailable("the call could not be queued; nobody was called")
             }
-            NotPlaced::NotQueuedBefore => Problem::unavailable(
-                "the call with this Idempotency-Key could not be queued; ask again with another",
-            ),
-            NotPlaced::Unknown => Problem::outcome_unknown(call.request.id.to_string()),
+            Refusal::TriesUsedUp => {
+                let detail = format!(
+                    "was used {MAX_TRIES} times for a call that could not be queued; nobody was \
+                     called: ask again with another"
+                );
+                Problem::invalid_field("Idempotency-Key", detail)
+            }
+            Refusal::Unknown => Problem::outcome_unknown(not_placed.id.to_string()),
         }),
     }
 }
@@ -427,15 +467,43 @@ fn accepted(call: &Call, uri: &Uri) -> Response {
         status: call.status.as_str(),
         created_at: call.request.created_at.to_string(),
     };
-    let prefix = if uri.path().starts_with("/api/v1/") {
-        "/api/v1"
-    } else {
-        "/api/v2"
-    };
-    let location = HeaderValue::from_str(&format!("{prefix}/calls/{}", body.call_id));
+    let location = HeaderValue::from_str(&location(uri, &body.call_id));
     let mut response = (StatusCode::ACCEPTED, Json(body)).into_response();
     if let Ok(location) = location {
         response.headers_mut().insert(header::LOCATION, location);
     }
     response
+}
+
+/// Where the call is, as a reference relative to the URI of the request that made it (RFC 3986,
+/// section 4.2).
+///
+/// A custom domain's mapping or a proxy may put something before the path that a client asks for.
+/// What that is cannot be known here, and a relative reference keeps it.
+fn location(uri: &Uri, call_id: &str) -> String {
+    let path = uri.path();
+    let below = PREFIXES
+        .iter()
+        .find_map(|prefix| path.strip_prefix(prefix))
+        .unwrap_or(path);
+    let depth = below.matches('/').count().saturating_sub(1);
+    format!("{}calls/{call_id}", "../".repeat(depth))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_location_is_relative_to_the_path_that_was_asked_for() {
+        for (path, expected) in [
+            ("/api/v2/calls", "calls/ID"),
+            ("/api/v1/calls/", "../calls/ID"),
+            ("/api/v2/interaction/+15550000200", "../calls/ID"),
+            ("/api/v1/interaction/+15550000200/", "../../calls/ID"),
+        ] {
+            let uri = path.parse().unwrap();
+            assert_eq!(location(&uri, "ID"), expected, "{path}");
+        }
+    }
 }

@@ -96,6 +96,17 @@ impl Problem {
         }])
     }
 
+    /// 400: what came is not an HTTP request.
+    #[must_use]
+    pub fn unreadable_request() -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "unreadable-request",
+            "The request cannot be read",
+            "the method, the path, the query, a header or the body is not what HTTP allows",
+        )
+    }
+
     /// 413: the body is larger than any valid one.
     #[must_use]
     pub fn body_too_large(limit: usize) -> Self {
@@ -117,6 +128,22 @@ impl Problem {
             "unsupported-media-type",
             "The media type is not supported",
             detail,
+        )
+    }
+
+    /// 415: the body is packed.
+    #[must_use]
+    pub fn unsupported_encoding() -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-content-encoding",
+            "The content encoding is not supported",
+            "the body must be sent as it is, without Content-Encoding",
+        )
+        // RFC 9110, section 12.5.3.
+        .with_header(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
         )
     }
 

@@ -6,6 +6,7 @@ use axum::{Router, middleware};
 
 use crate::control::{self, ControlState};
 use crate::docs;
+use crate::embedded_metrics;
 use crate::guard::{self, AllowedOrigins};
 use crate::list;
 use crate::openapi;
@@ -14,6 +15,7 @@ use crate::payload::MAX_BODY;
 use crate::problem::Problem;
 use crate::request_id;
 use crate::settings::Pages;
+use crate::slashes;
 use crate::status::{self, StatusState};
 use crate::system::{self, SystemState};
 use crate::token::{self, TokenState};
@@ -98,7 +100,18 @@ fn prefixed(routes: &Router) -> Router {
 pub fn finish(router: Router, origins: &AllowedOrigins) -> Router {
     let router = router
         .fallback(async || Problem::route_not_found())
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed());
+    guarded(router, origins)
+}
+
+/// What answers for a request that cannot be read, whatever it is.
+pub fn unreadable(origins: &AllowedOrigins) -> Router {
+    let router = Router::new().fallback(async || Problem::unreadable_request());
+    guarded(router, origins)
+}
+
+fn guarded(router: Router, origins: &AllowedOrigins) -> Router {
+    let router = router
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(guard::catch))
         .layer(middleware::from_fn(request_id::identify));
@@ -107,5 +120,52 @@ pub fn finish(router: Router, origins: &AllowedOrigins) -> Router {
     } else {
         router.layer(origins.layer())
     };
-    router.layer(middleware::from_fn(guard::secure))
+    let router = router
+        .layer(middleware::from_fn(guard::join_headers))
+        .layer(middleware::from_fn(guard::secure))
+        .layer(middleware::from_fn(embedded_metrics::name_route));
+    // Layers run after a router has chosen its route, so that what comes before is around it.
+    Router::new()
+        .fallback_service(router)
+        .layer(middleware::from_fn(slashes::trim))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::extract::{MatchedPath, Request};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    /// A handler that panics, without the text and the backtrace a panic prints.
+    async fn panics() -> &'static str {
+        std::panic::resume_unwind(Box::new("expected"))
+    }
+
+    #[tokio::test]
+    async fn an_answer_carries_its_route_with_and_without_a_slash_at_the_end() {
+        let routes = Router::new()
+            .route("/x/{id}", get(async || "x"))
+            .route("/panics", get(panics));
+        let served = finish(routes, &AllowedOrigins::default());
+        for (path, status, route) in [
+            ("/x/1", 200, Some("/x/{id}")),
+            ("/x/1/?a=b", 200, Some("/x/{id}")),
+            ("/panics", 500, Some("/panics")),
+            ("/x", 404, None),
+            ("/x/", 404, None),
+            ("/", 404, None),
+        ] {
+            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            let response = served.clone().oneshot(request).await.unwrap();
+            let matched = response.extensions().get::<MatchedPath>();
+            let matched = matched.map(MatchedPath::as_str);
+            assert_eq!(
+                (response.status().as_u16(), matched),
+                (status, route),
+                "{path}"
+            );
+        }
+    }
 }

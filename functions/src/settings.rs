@@ -9,6 +9,8 @@ use cloud::rate_limit::RateLimit;
 use cloud::settings::Reader;
 use domain::{CallerId, Context, DialplanTarget, EndpointTemplate, Extension, Priority};
 
+use crate::unknown::UnknownFields;
+
 /// How tokens are signed and checked.
 #[derive(Clone, Debug)]
 pub struct JwtSettings {
@@ -148,6 +150,11 @@ pub fn read_rate_limit(reader: &mut Reader<'_>) -> RateLimit {
     }
 }
 
+/// Reads `UNKNOWN_FIELDS`: `refuse` unless it is `ignore`.
+pub fn read_unknown(reader: &mut Reader<'_>) -> UnknownFields {
+    reader.or("UNKNOWN_FIELDS", UnknownFields::Refuse)
+}
+
 /// Reads `RETENTION_DAYS`: how long calls are remembered.
 pub fn read_retention(reader: &mut Reader<'_>) -> Duration {
     Duration::from_hours(24 * reader.number("RETENTION_DAYS", 90, 1, 3_650))
@@ -189,6 +196,8 @@ pub struct CallDefaults {
     pub queue_timeout: Duration,
     /// `RETENTION_DAYS`: how long it is remembered.
     pub retention: Duration,
+    /// `UNKNOWN_FIELDS`: what becomes of a request with names that are not known.
+    pub unknown: UnknownFields,
 }
 
 /// Least and most milliseconds that a phone may ring.
@@ -203,7 +212,7 @@ impl CallDefaults {
     /// Reads the settings.
     pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let dial_endpoint =
-            or_text::<EndpointTemplate>(reader, "DIAL_ENDPOINT", "Local/{number}@{context}");
+            or_text::<EndpointTemplate>(reader, "DIAL_ENDPOINT", "Local/{number}@{context}/n");
         let context = or_text::<Context>(reader, "DEFAULT_CONTEXT", "outbound-ivr");
         let extension = or_text::<Extension>(reader, "DEFAULT_EXTENSION", "s");
         let allowed_contexts = read_contexts(reader);
@@ -221,6 +230,8 @@ impl CallDefaults {
             *QUEUE_TIMEOUT_MS.start(),
             *QUEUE_TIMEOUT_MS.end(),
         );
+        let retention = read_retention(reader);
+        let unknown = read_unknown(reader);
         Some(Self {
             dial_endpoint: dial_endpoint?,
             target: DialplanTarget {
@@ -234,7 +245,8 @@ impl CallDefaults {
             dial_timeout: Duration::from_millis(dial_timeout),
             caller_id,
             queue_timeout: Duration::from_millis(queue_timeout),
-            retention: read_retention(reader),
+            retention,
+            unknown,
         })
     }
 
@@ -317,6 +329,9 @@ mod tests {
         assert_eq!(defaults.target.extension.as_str(), "s");
         assert_eq!(defaults.target.priority.get(), 1);
         assert_eq!(defaults.dial_timeout, Duration::from_secs(30));
+        assert_eq!(defaults.unknown, UnknownFields::Refuse);
+        let lenient = read(&[("UNKNOWN_FIELDS", "ignore")], CallDefaults::read).unwrap();
+        assert_eq!(lenient.unknown, UnknownFields::Ignore);
     }
 
     #[test]
@@ -348,6 +363,8 @@ mod tests {
             ("DEFAULT_PRIORITY", "0"),
             ("DEFAULT_TIMEOUT", "soon"),
             ("DEFAULT_CALLER_ID", "<"),
+            ("RETENTION_DAYS", "0"),
+            ("UNKNOWN_FIELDS", "deny"),
         ];
         let error = read(&wrong, CallDefaults::read).err().unwrap();
         for (name, _) in wrong {

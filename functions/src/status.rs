@@ -17,6 +17,7 @@ use crate::call_view::{CallView, TimelineView};
 use crate::cursor::Cursors;
 use crate::jwt::Jwt;
 use crate::problem::Problem;
+use crate::unknown::UnknownFields;
 
 /// What the status function works with.
 #[derive(Clone)]
@@ -25,6 +26,8 @@ pub struct StatusState {
     pub calls: CallStore,
     /// How long calls are remembered.
     pub retention: Duration,
+    /// What becomes of unknown parameters.
+    pub unknown: UnknownFields,
     /// Signs cursors.
     pub cursors: Arc<Cursors>,
     /// Checks tokens.

@@ -98,7 +98,7 @@ impl Sweeper {
             return Ok(false);
         }
         let event = if call.answered_at.is_some() {
-            CallEvent::ENDED_UNSEEN
+            CallEvent::EndUnseen
         } else {
             CallEvent::Failed(FailureReason::BridgeLost)
         };

@@ -34,6 +34,10 @@ fn of_bridge(heartbeat: &Heartbeat, now: Timestamp) -> Value {
             "bridge_events_up",
             (json!(u8::from(heartbeat.events_up)), "Count"),
         ),
+        (
+            "bridge_circuit_open",
+            (json!(u8::from(heartbeat.waiting.is_some())), "Count"),
+        ),
         ("bridge_live_calls", (json!(heartbeat.live_calls), "Count")),
     ];
     // What a bridge of another release does not tell is left out.
@@ -105,6 +109,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             events_up: true,
             ari_up: false,
+            waiting: Some(domain::WaitingReason::TrunkUnavailable),
             live_calls: 3,
             metrics: metrics.to_owned(),
         }
@@ -130,6 +135,7 @@ mod tests {
             ("bridge_heartbeat_age_seconds", json!(7.0)),
             ("bridge_ari_up", json!(0)),
             ("bridge_events_up", json!(1)),
+            ("bridge_circuit_open", json!(1)),
             ("bridge_live_calls", json!(3)),
             ("bridge_calls_ended_total", json!(7.0)),
             ("bridge_calls_failed_total", json!(2.0)),

@@ -16,8 +16,9 @@ use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use crate::client_address::ClientAddress;
+use crate::form::{self, NotRead};
 use crate::jwt::{Jwt, Scope};
-use crate::payload::unread;
+use crate::payload::{check_encoding, unread};
 use crate::problem::Problem;
 
 /// What the token function works with.
@@ -46,7 +47,8 @@ impl TokenState {
 
 // The field names are RFC 6749's.
 #[allow(clippy::struct_field_names)]
-/// A request for a token (RFC 6749, section 4.3.2).
+/// A request for a token (RFC 6749, section 4.3.2). Each parameter may come once (section 3.1);
+/// those that are not known are passed over (section 3.2).
 #[derive(Deserialize, ToSchema)]
 pub struct Grant {
     /// `password`, or nothing.
@@ -220,6 +222,9 @@ async fn grant_within_limit(
         Ok(body) => body,
         Err(rejection) => return unread(&rejection).into_response(),
     };
+    if let Err(problem) = check_encoding(headers) {
+        return problem.into_response();
+    }
     let request = match read_grant(headers, &body) {
         Ok(request) => request,
         Err(error) => return error.into_response(),
@@ -284,23 +289,17 @@ struct Request {
 fn read_grant(headers: &HeaderMap, body: &[u8]) -> Result<Request, OauthError> {
     let content_type = headers
         .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    let essence = content_type
-        .unwrap_or_default()
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim();
-    if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(OauthError::bad(
-            "invalid_request",
-            "the body must be application/x-www-form-urlencoded",
-        ));
-    }
-    let grant: Grant = form(body).ok_or(OauthError::bad(
-        "invalid_request",
-        "the form cannot be read",
-    ))?;
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let grant: Grant = form::read(content_type, body).map_err(|not_read| {
+        let description = match not_read {
+            NotRead::OtherType => {
+                "the body must be application/x-www-form-urlencoded or multipart/form-data"
+            }
+            NotRead::Malformed => "the form cannot be read, or one of its fields is there twice",
+        };
+        OauthError::bad("invalid_request", description)
+    })?;
     if grant
         .grant_type
         .is_some_and(|kind| kind != "password" && !kind.is_empty())
@@ -345,9 +344,4 @@ fn read_scopes(text: &str) -> Result<Vec<Scope>, OauthError> {
         .into_iter()
         .filter(|scope| asked.contains(&scope.as_str()))
         .collect())
-}
-
-/// Parameters may come once (RFC 6749, section 3.1): a repeated one is an error.
-fn form<T: serde::de::DeserializeOwned>(body: &[u8]) -> Option<T> {
-    serde_urlencoded::from_bytes(body).ok()
 }

@@ -9,10 +9,12 @@ use axum::extract::State;
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Notify, mpsc};
 
+use crate::gateway::{self, Mapping};
+use crate::wire::WireRequest;
 use crate::world::source;
 
 /// A Runtime API for one function.
@@ -75,34 +77,21 @@ impl RuntimeApi {
         self.asked.notified().await;
     }
 
-    /// Invokes the function as an HTTP API does (payload format 2.0), and returns what it answers.
+    /// Invokes the function as an HTTP API does, and returns what it answers. `path` may have a
+    /// query behind it; `headers` are an object of texts.
     pub async fn invoke(&mut self, method: &str, path: &str, headers: Value, body: &str) -> Value {
-        self.request(method, (path, ""), headers, body).await
+        let mut request = WireRequest::new(method, path).body(body);
+        for (name, value) in headers.as_object().into_iter().flatten() {
+            request = request.header(name, value.as_str().expect("a text"));
+        }
+        self.send(gateway::event(&request, "$default", Mapping::None))
+            .await
     }
 
     /// The same for a `GET` with a query string.
     pub async fn get(&mut self, path: &str, query: &str, headers: Value) -> Value {
-        self.request("GET", (path, query), headers, "").await
-    }
-
-    async fn request(
-        &mut self,
-        method: &str,
-        (path, query): (&str, &str),
-        headers: Value,
-        body: &str,
-    ) -> Value {
-        let event = json!({
-            "version": "2.0", "routeKey": format!("{method} {path}"), "rawPath": path, "rawQueryString": query,
-            "headers": headers, "isBase64Encoded": false, "body": body,
-            "requestContext": {
-                "accountId": "0", "apiId": "api", "domainName": "api.example", "domainPrefix": "api",
-                "http": {"method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "e2e"},
-                "requestId": "r", "routeKey": "$default", "stage": "$default",
-                "time": "01/Jan/2026:00:00:00 +0000", "timeEpoch": 1_767_225_600_000_u64
-            }
-        });
-        self.send(event).await
+        self.invoke("GET", &format!("{path}?{query}"), headers, "")
+            .await
     }
 
     /// Invokes the function with an event of any kind, and returns what it answers.

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use bridge::{Bridge, BridgeSettings};
 use cloud::aws::{Clients, Patience};
 use cloud::ports::{Calls, Queue};
@@ -23,6 +27,7 @@ use local::Embedded;
 use local::embedded::{CALLS_TABLE, STATE_TABLE, USERS_TABLE};
 use local::system::Api;
 use tokio::net::TcpListener;
+use tower::ServiceExt;
 use uuid::Uuid;
 
 use crate::proxy::Proxy;
@@ -258,21 +263,33 @@ impl World {
 
     /// Serves the API over HTTP with this line, and returns a client with every scope.
     pub async fn api(&self, line: Line) -> Client {
-        let many = RateLimit {
-            requests: 1_000,
-            window: Duration::from_mins(1),
-        };
-        self.api_with_limit(line, many).await
+        self.api_with_limit(line, MANY).await
     }
 
     /// The same with a limit on tokens.
     pub async fn api_with_limit(&self, line: Line, token_limit: RateLimit) -> Client {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
-        let base = format!("http://{}", listener.local_addr().expect("its address"));
-        let jwt = jwt(SECRET_KEY);
-        let token = jwt
-            .issue("e2e", &Scope::ALL, cloud::clock::now())
-            .expect("a token");
+        serve(self.router(line, token_limit)).await
+    }
+
+    /// The same behind a proxy that takes `prefix` away from the path of each request. The paths
+    /// that the client asks for begin with it.
+    pub async fn api_below(&self, line: Line, prefix: &'static str) -> Client {
+        let router = self.router(line, MANY);
+        let proxied = async move |mut request: Request| {
+            let below = request.uri().to_string();
+            let below = below.strip_prefix(prefix).map(str::to_owned);
+            let Some(below) = below.filter(|below| below.starts_with('/')) else {
+                return StatusCode::NOT_FOUND.into_response();
+            };
+            *request.uri_mut() = below.parse().expect("a URI");
+            let Ok(response) = router.oneshot(request).await;
+            response
+        };
+        serve(Router::new().fallback(proxied)).await
+    }
+
+    /// The API's routes.
+    fn router(&self, line: Line, token_limit: RateLimit) -> Router {
         let source = source(&[("DIAL_ENDPOINT", line.template())]);
         let calls = read_settings(&source, CallDefaults::read);
         let api = Api {
@@ -286,22 +303,14 @@ impl World {
             control_queue_url_prefix: self.embedded.control_queue_url_prefix.clone(),
             calls,
             cursors: Arc::new(Cursors::new(&jwt_settings(SECRET_KEY))),
-            jwt: Arc::new(jwt),
+            jwt: Arc::new(jwt(SECRET_KEY)),
             token_limit,
             pages: Pages {
                 docs: true,
                 metrics: true,
             },
         };
-        let router = router::finish(api.routes(), &AllowedOrigins::default());
-        tokio::spawn(async move {
-            axum::serve(
-                listener,
-                router.into_make_service_with_connect_info::<SocketAddr>(),
-            )
-            .await
-        });
-        Client::new(base, token)
+        router::finish(api.routes(), &AllowedOrigins::default())
     }
 
     /// The table of users.
@@ -396,6 +405,22 @@ impl World {
             .expect("a scan");
         output.items().len()
     }
+}
+
+/// A limit on tokens that no test reaches.
+const MANY: RateLimit = RateLimit {
+    requests: 1_000,
+    window: Duration::from_mins(1),
+};
+
+/// Serves these routes over HTTP, and returns a client with every scope.
+async fn serve(router: Router) -> Client {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let base = format!("http://{}", listener.local_addr().expect("its address"));
+    let token = jwt(SECRET_KEY).issue("e2e", &Scope::ALL, cloud::clock::now());
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, service).await });
+    Client::new(base, token.expect("a token"))
 }
 
 /// A call that was asked for then.

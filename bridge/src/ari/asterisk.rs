@@ -5,11 +5,13 @@ use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::endpoint::Trunk;
 use domain::origination::{ChannelOwner, CreateReply, DialReply};
 use domain::reconciliation::ChannelSeen;
-use domain::{AttemptId, CallId, CallRequest, DialplanTarget, Media, Timestamp};
+use domain::{AttemptId, CallId, CallRequest, DialplanTarget, Timestamp};
 
 use crate::ari::event::Incoming;
+use crate::ari::playback::PlaybackId;
 
 /// ARI gave no answer, or none that says anything about the channel.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +62,57 @@ pub enum ChannelReply {
     NotInStasis,
 }
 
+/// What Asterisk says of an endpoint of its configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndpointState {
+    /// It can be called, as far as Asterisk knows.
+    Online,
+    /// It answers no `OPTIONS`, is not registered, or has no address of record.
+    Offline,
+    /// Asterisk, fully booted, says that it has no such endpoint or technology.
+    Missing,
+    /// Asterisk knows the technology and cannot say more.
+    Unknown,
+}
+
+/// What became of a create that leads nowhere: it tells whether Asterisk makes channels at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Canary {
+    /// Asterisk made the channel. It was deleted, undialled.
+    Made,
+    /// Asterisk refused it.
+    Refused,
+}
+
+/// A channel to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct NewChannel<'a> {
+    /// The call. The channel gets the call's id.
+    pub call: &'a CallRequest,
+    /// Told in the channel's `StasisStart`.
+    pub attempt: AttemptId,
+    /// When Asterisk itself ends the channel, counted from now.
+    pub ends_after: Duration,
+}
+
+/// Where a channel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In our application.
+    OurApp,
+    /// In the dialplan.
+    Elsewhere,
+}
+
+/// A channel that bears a UUID, as ours do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// Its id.
+    pub id: CallId,
+    /// Where it is.
+    pub place: Place,
+}
+
 /// Why a socket is down.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketLost {
@@ -104,8 +157,39 @@ pub trait Asterisk: Send + Sync {
     /// [`AriError`] if it may be tried again.
     async fn filter_events(&self) -> Result<(), AriError>;
 
-    /// Makes the call's channel, which rings nobody yet. Its `StasisStart` brings the attempt's id.
-    async fn create_channel(&self, call: &CallRequest, attempt: AttemptId) -> CreateReply;
+    /// Makes the call's channel, which rings nobody yet.
+    async fn create_channel(&self, new: NewChannel<'_>) -> CreateReply;
+
+    /// Makes a channel that leads nowhere, and deletes it.
+    ///
+    /// # Errors
+    /// [`AriError`] if Asterisk does not say.
+    async fn try_canary(&self) -> Result<Canary, AriError>;
+
+    /// Deletes the channel that [`Asterisk::try_canary`] may have left.
+    ///
+    /// # Errors
+    /// [`AriError`] if Asterisk does not answer.
+    async fn delete_canary(&self) -> Result<(), AriError>;
+
+    /// What Asterisk says of an endpoint.
+    ///
+    /// # Errors
+    /// [`AriError`] if Asterisk does not say.
+    async fn endpoint_state(&self, trunk: &Trunk) -> Result<EndpointState, AriError>;
+
+    /// Whether the dialplan has this place, as seen from the call's undialled channel.
+    ///
+    /// # Errors
+    /// [`AriError`] if Asterisk does not say.
+    async fn target_exists(&self, id: CallId, target: &DialplanTarget) -> Result<bool, AriError>;
+
+    /// Has Asterisk itself end an answered channel after this time, counted from now. Waits while
+    /// something is played to the channel.
+    ///
+    /// # Errors
+    /// [`AriError`] if it may be tried again.
+    async fn set_limit(&self, id: CallId, ends_after: Duration) -> Result<ChannelReply, AriError>;
 
     /// Dials a channel that is in our application.
     async fn dial(&self, id: CallId, ring_for: Duration) -> DialReply;
@@ -120,17 +204,17 @@ pub trait Asterisk: Send + Sync {
         target: &DialplanTarget,
     ) -> Result<ChannelReply, AriError>;
 
-    /// Plays to an answered channel; the playback bears the call's id.
+    /// Plays one media URI to an answered channel, behind whatever is played to it already.
     ///
     /// # Errors
     /// [`AriError`] if it may be tried again.
-    async fn play(&self, id: CallId, media: &Media) -> Result<ChannelReply, AriError>;
+    async fn play(&self, playback: PlaybackId, uri: &str) -> Result<ChannelReply, AriError>;
 
-    /// Whether the call is being played to.
+    /// Whether a playback goes on or waits for its turn.
     ///
     /// # Errors
     /// [`AriError`] if Asterisk does not say.
-    async fn is_playing(&self, id: CallId) -> Result<bool, AriError>;
+    async fn is_playing(&self, playback: PlaybackId) -> Result<bool, AriError>;
 
     /// Hangs a channel up.
     ///
@@ -150,11 +234,11 @@ pub trait Asterisk: Send + Sync {
     /// [`AriError`] if Asterisk does not say.
     async fn channel_seen(&self, id: CallId) -> Result<ChannelSeen, AriError>;
 
-    /// The channels in our application that bear a call's id.
+    /// The channels that bear a UUID, in our application and in the dialplan.
     ///
     /// # Errors
     /// [`AriError`] if Asterisk does not say.
-    async fn our_channels(&self) -> Result<Vec<CallId>, AriError>;
+    async fn channels(&self) -> Result<Vec<Channel>, AriError>;
 
     /// When Asterisk started, if it says so.
     ///

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::endpoint::Trunk;
 use domain::origination::{ChannelOwner, CreateReply, DialReply};
 use domain::reconciliation::ChannelSeen;
-use domain::{AttemptId, CallId, CallRequest, DialplanTarget, Media, Timestamp};
+use domain::rules::{Rule, kept};
+use domain::{CallId, DialplanTarget, Timestamp};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, Method, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -19,7 +21,10 @@ use crate::ari::request::{Answer, CREATE, Request, SYSTEM_INFO, Urgency};
 use crate::ari::request_socket::Unanswered;
 use crate::ari::request_sockets::RequestSockets;
 use crate::ari::socket::Socket;
-use crate::ari::{AriError, Asterisk, ChannelReply, EventStream, SocketLost};
+use crate::ari::{
+    AriError, Asterisk, Canary, Channel, ChannelReply, EndpointState, EventStream, NewChannel,
+    Place, PlaybackId, SocketLost,
+};
 use crate::metrics::{Metrics, OVER_HTTP, OVER_WEBSOCKET};
 use crate::settings::AriSettings;
 
@@ -39,6 +44,19 @@ pub struct AriClient {
 
 /// Requests under way at once that end a call or look at one; `ARI_MAX_IN_FLIGHT` is for the others.
 const MAX_URGENT: usize = 16;
+
+/// The name of a create in logs and metrics.
+const CREATE_NAME: &str = "POST /channels/create";
+/// The name of a request that sets a variable.
+const SET_VARIABLE: &str = "POST /channels/{id}/variable";
+/// The variable by which Asterisk ends a channel: so many seconds after it was set.
+const LIMIT: &str = "TIMEOUT(absolute)";
+/// What the canary leads to. Nobody is dialled, so the context need not exist.
+const CANARY_ENDPOINT: &str = "Local/canary@canary";
+/// When Asterisk itself ends a canary that nobody has deleted, in seconds.
+const CANARY_ENDS_AFTER: &str = "10";
+/// How often the canary is tried while an earlier one is in its way.
+const CANARY_TRIES: usize = 2;
 
 #[derive(Serialize)]
 struct Create<'a> {
@@ -122,11 +140,74 @@ impl AriClient {
         let request = "GET /channels/{id}";
         let path = format!("channels/{id}");
         let answer = self.send(Request::new(request, Method::GET, &path)).await?;
-        if answer.status == StatusCode::NOT_FOUND {
+        if is_gone(&answer) {
             return Ok(None);
         }
         answer.expect_success(request)?;
         answer.json(request).map(Some)
+    }
+
+    async fn delete_channel(&self, id: &str) -> Result<ChannelReply, AriError> {
+        let request = "DELETE /channels/{id}";
+        let path = format!("channels/{id}");
+        let answer = self
+            .send(Request::new(request, Method::DELETE, &path).with_query(&[("reason", "normal")]))
+            .await?;
+        if is_gone(&answer) {
+            return Ok(ChannelReply::Gone);
+        }
+        answer.expect_success(request).map(|()| ChannelReply::Done)
+    }
+
+    /// Whether the dialplan has a context, an extension there, and a priority there, as far as they
+    /// are given, as seen from a channel. Without a channel Asterisk does not say.
+    async fn dialplan_exists(&self, channel: &str, place: &[&str]) -> Result<bool, AriError> {
+        #[derive(Deserialize)]
+        struct Variable {
+            value: String,
+        }
+        let request = "GET /channels/{id}/variable";
+        let path = format!("channels/{channel}/variable");
+        let asked = format!("DIALPLAN_EXISTS({})", place.join(","));
+        let query = [("variable", asked.as_str())];
+        let answer = self
+            .send(Request::new(request, Method::GET, &path).with_query(&query))
+            .await?;
+        answer.expect_success(request)?;
+        let variable: Variable = answer.json(request)?;
+        // Anything but a plain no is no proof.
+        Ok(variable.value != "0")
+    }
+
+    /// The same, asked by a channel that is made for it and leads nowhere. The application has to
+    /// have a socket that is connected.
+    ///
+    /// # Errors
+    /// [`AriError`] if Asterisk does not say.
+    pub async fn dialplan_has(&self, place: &[&str]) -> Result<bool, AriError> {
+        let id = format!("{}-look", self.settings.app);
+        let body = Create {
+            endpoint: CANARY_ENDPOINT,
+            app: &self.settings.app,
+            app_args: String::new(),
+            channel_id: id.clone(),
+            variables: BTreeMap::from([(LIMIT, CANARY_ENDS_AFTER)]),
+        };
+        let request = Request::new(CREATE_NAME, Method::POST, CREATE).with_body(&body);
+        let answer = self.send(request).await?;
+        // One that was left by an earlier look will do.
+        if answer.status != StatusCode::CONFLICT {
+            answer.expect_success(CREATE_NAME)?;
+        }
+        let found = self.dialplan_exists(&id, place).await;
+        self.delete_channel(&id).await?;
+        found
+    }
+
+    /// The id of the canary: one for each application, and no UUID, so that nobody takes it for a
+    /// call's.
+    fn canary_id(&self) -> String {
+        format!("{}-canary", self.settings.app)
     }
 
     /// `ARI_APP`
@@ -263,8 +344,11 @@ impl Asterisk for AriClient {
         answer.expect_success(request)
     }
 
-    async fn create_channel(&self, call: &CallRequest, attempt: AttemptId) -> CreateReply {
+    async fn create_channel(&self, new: NewChannel<'_>) -> CreateReply {
+        let NewChannel { call, attempt, .. } = new;
         let id = call.id.to_string();
+        let endpoint = call.endpoint.as_dialled();
+        let ends_after = seconds(new.ends_after);
         let caller = call.caller_id.as_ref();
         let number = caller.and_then(|caller| caller.number());
         let name = caller.and_then(|caller| caller.name());
@@ -283,17 +367,17 @@ impl Asterisk for AriClient {
             .get()
             .iter()
             .map(|(name, value)| (name.as_str(), value.as_str()));
-        let variables = given.chain(shown).collect();
+        let limit = kept(Rule::LimitGivenToAsterisk).then_some((LIMIT, ends_after.as_str()));
+        let variables = given.chain(shown).chain(limit).collect();
         let body = Create {
-            endpoint: call.endpoint.as_str(),
+            endpoint: endpoint.as_str(),
             app: &self.settings.app,
             app_args: format!("{id},{attempt}"),
             channel_id: id,
             variables,
         };
-        let request = "POST /channels/create";
         let answer = match self
-            .send(Request::new(request, Method::POST, CREATE).with_body(&body))
+            .send(Request::new(CREATE_NAME, Method::POST, CREATE).with_body(&body))
             .await
         {
             Ok(answer) => answer,
@@ -311,13 +395,112 @@ impl Asterisk for AriClient {
         }
         let said = explanation(&answer);
         tracing::warn!(call_id = %call.id, status = status.as_u16(), said, "ARI did not create the channel");
-        match status {
-            StatusCode::BAD_REQUEST => CreateReply::Refused,
-            StatusCode::INTERNAL_SERVER_ERROR if said.contains("Allocation failed") => {
-                CreateReply::Refused
-            }
-            _ => CreateReply::Unavailable,
+        if is_refused(&answer) {
+            CreateReply::Refused
+        } else if status == StatusCode::BAD_REQUEST && said.contains("ndpoint") {
+            CreateReply::Invalid
+        } else {
+            CreateReply::Unavailable
         }
+    }
+
+    async fn try_canary(&self) -> Result<Canary, AriError> {
+        let body = Create {
+            endpoint: CANARY_ENDPOINT,
+            app: &self.settings.app,
+            app_args: String::new(),
+            channel_id: self.canary_id(),
+            variables: BTreeMap::from([(LIMIT, CANARY_ENDS_AFTER)]),
+        };
+        for _ in 0..CANARY_TRIES {
+            let request = Request::new(CREATE_NAME, Method::POST, CREATE).with_body(&body);
+            let answer = self.send(request).await?;
+            if is_refused(&answer) {
+                return Ok(Canary::Refused);
+            }
+            let made = answer.status.is_success();
+            if !made && answer.status != StatusCode::CONFLICT {
+                return Err(answer.unexpected(CREATE_NAME));
+            }
+            // A conflict means that an earlier one was left.
+            self.delete_canary().await?;
+            if made {
+                return Ok(Canary::Made);
+            }
+        }
+        Err(AriError::Status {
+            request: CREATE_NAME,
+            status: StatusCode::CONFLICT.as_u16(),
+        })
+    }
+
+    async fn delete_canary(&self) -> Result<(), AriError> {
+        self.delete_channel(&self.canary_id()).await.map(|_| ())
+    }
+
+    async fn endpoint_state(&self, trunk: &Trunk) -> Result<EndpointState, AriError> {
+        #[derive(Deserialize)]
+        struct Endpoint {
+            #[serde(default)]
+            state: String,
+        }
+        let Trunk {
+            technology,
+            resource,
+        } = trunk;
+        // Only SIP endpoints are known to be listed one by one.
+        let is_pjsip = technology == "PJSIP";
+        let (request, path) = if is_pjsip {
+            let path = format!("endpoints/{technology}/{resource}");
+            ("GET /endpoints/{tech}/{resource}", path)
+        } else {
+            ("GET /endpoints/{tech}", format!("endpoints/{technology}"))
+        };
+        let answer = self.send(Request::new(request, Method::GET, &path)).await?;
+        if answer.status == StatusCode::NOT_FOUND {
+            let said = explanation(&answer);
+            if !said.contains("Endpoint not found") && !said.contains("invalid tech") {
+                return Err(answer.unexpected(request));
+            }
+            // While Asterisk loads, ARI answers 404 for what it does not have yet.
+            self.ping().await?;
+            return Ok(EndpointState::Missing);
+        }
+        answer.expect_success(request)?;
+        if !is_pjsip {
+            return Ok(EndpointState::Unknown);
+        }
+        let endpoint: Endpoint = answer.json(request)?;
+        Ok(match endpoint.state.as_str() {
+            "online" => EndpointState::Online,
+            "offline" => EndpointState::Offline,
+            _ => EndpointState::Unknown,
+        })
+    }
+
+    async fn target_exists(&self, id: CallId, target: &DialplanTarget) -> Result<bool, AriError> {
+        let priority = target.priority.get().to_string();
+        let place = [
+            target.context.as_str(),
+            target.extension.as_str(),
+            &priority,
+        ];
+        self.dialplan_exists(&id.to_string(), &place).await
+    }
+
+    async fn set_limit(&self, id: CallId, ends_after: Duration) -> Result<ChannelReply, AriError> {
+        let request = SET_VARIABLE;
+        let path = format!("channels/{id}/variable");
+        let ends_after = seconds(ends_after);
+        let query = [("variable", LIMIT), ("value", ends_after.as_str())];
+        let answer = self
+            .send(
+                Request::new(request, Method::POST, &path)
+                    .with_query(&query)
+                    .at_once(),
+            )
+            .await?;
+        in_stasis_reply(request, &answer)
     }
 
     async fn dial(&self, id: CallId, ring_for: Duration) -> DialReply {
@@ -344,8 +527,15 @@ impl Asterisk for AriClient {
         if status.is_success() {
             return DialReply::Dialled;
         }
-        if status == StatusCode::NOT_FOUND {
+        if is_gone(&answer) {
             return DialReply::Gone;
+        }
+        // ARI is not there: Asterisk loads, or reloads.
+        if matches!(
+            status,
+            StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE
+        ) {
+            return DialReply::NotSent;
         }
         // A proxy in between that lost the answer: the dial may have taken effect.
         if matches!(
@@ -383,39 +573,28 @@ impl Asterisk for AriClient {
         in_stasis_reply(request, &answer)
     }
 
-    async fn play(&self, id: CallId, media: &Media) -> Result<ChannelReply, AriError> {
-        let request = "POST /channels/{id}/play/{id}";
-        let path = format!("channels/{id}/play/{id}");
-        let uris: Vec<_> = media.uris().collect();
-        let query = [("media", &*uris.join(","))];
+    async fn play(&self, playback: PlaybackId, uri: &str) -> Result<ChannelReply, AriError> {
+        let request = "POST /channels/{id}/play/{playback}";
+        let path = format!("channels/{}/play/{playback}", playback.call);
+        let query = [("media", uri)];
         let answer = self
             .send(Request::new(request, Method::POST, &path).with_query(&query))
             .await?;
         in_stasis_reply(request, &answer)
     }
 
-    async fn is_playing(&self, id: CallId) -> Result<bool, AriError> {
+    async fn is_playing(&self, playback: PlaybackId) -> Result<bool, AriError> {
         let request = "GET /playbacks/{id}";
-        let path = format!("playbacks/{id}");
+        let path = format!("playbacks/{playback}");
         let answer = self.send(Request::new(request, Method::GET, &path)).await?;
-        match answer.status {
-            StatusCode::NOT_FOUND => Ok(false),
-            status if status.is_success() => Ok(true),
-            _ => Err(answer.unexpected(request)),
+        if is_gone(&answer) {
+            return Ok(false);
         }
+        answer.expect_success(request).map(|()| true)
     }
 
     async fn hang_up(&self, id: CallId) -> Result<ChannelReply, AriError> {
-        let request = "DELETE /channels/{id}";
-        let path = format!("channels/{id}");
-        let answer = self
-            .send(Request::new(request, Method::DELETE, &path).with_query(&[("reason", "normal")]))
-            .await?;
-        match answer.status {
-            status if status.is_success() => Ok(ChannelReply::Done),
-            StatusCode::NOT_FOUND => Ok(ChannelReply::Gone),
-            _ => Err(answer.unexpected(request)),
-        }
+        self.delete_channel(&id.to_string()).await
     }
 
     async fn channel_owner(&self, id: CallId) -> Result<ChannelOwner, AriError> {
@@ -440,15 +619,28 @@ impl Asterisk for AriClient {
         })
     }
 
-    async fn our_channels(&self) -> Result<Vec<CallId>, AriError> {
+    async fn channels(&self) -> Result<Vec<Channel>, AriError> {
         let request = "GET /channels";
         let answer = self
             .send(Request::new(request, Method::GET, "channels"))
             .await?;
         answer.expect_success(request)?;
         let channels: Vec<ChannelState> = answer.json(request)?;
-        let ours = channels.iter().filter(|channel| self.is_ours(channel));
-        Ok(ours.filter_map(|channel| channel.id.parse().ok()).collect())
+        let with_uuids = channels.iter().filter_map(|channel| {
+            let place = if self.is_ours(channel) {
+                Place::OurApp
+            } else if channel.dialplan.app_name == "Stasis" {
+                // Another program has it.
+                return None;
+            } else {
+                Place::Elsewhere
+            };
+            Some(Channel {
+                id: channel.id.parse().ok()?,
+                place,
+            })
+        });
+        Ok(with_uuids.collect())
     }
 
     async fn started_at(&self) -> Result<Option<Timestamp>, AriError> {
@@ -477,10 +669,27 @@ impl Asterisk for AriClient {
     }
 }
 
+/// Whether Asterisk refused to make a channel, for whichever reason.
+fn is_refused(answer: &Answer) -> bool {
+    answer.status == StatusCode::INTERNAL_SERVER_ERROR
+        && explanation(answer).contains("Allocation failed")
+}
+
+/// Whether ARI says that the channel or the playback is not there (any more). While Asterisk loads
+/// or reloads, its HTTP server answers 404 for everything, which says nothing about a channel.
+fn is_gone(answer: &Answer) -> bool {
+    answer.status == StatusCode::NOT_FOUND && explanation(answer).ends_with(" not found")
+}
+
+/// A time as `TIMEOUT(absolute)` takes it.
+fn seconds(duration: Duration) -> String {
+    format!("{:.3}", duration.as_secs_f64())
+}
+
 /// What the answer to a request says of a channel that has to be in our application for it.
 fn in_stasis_reply(request: &'static str, answer: &Answer) -> Result<ChannelReply, AriError> {
     match answer.status {
-        StatusCode::NOT_FOUND => Ok(ChannelReply::Gone),
+        _ if is_gone(answer) => Ok(ChannelReply::Gone),
         StatusCode::CONFLICT => Ok(ChannelReply::NotInStasis),
         _ => answer.expect_success(request).map(|()| ChannelReply::Done),
     }

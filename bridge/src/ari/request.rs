@@ -32,6 +32,8 @@ pub struct Request<'a> {
     pub query: &'a [(&'a str, &'a str)],
     /// Its body, which is JSON.
     pub body: Option<String>,
+    /// Whether it must not wait behind others, although it is a `POST`.
+    at_once: bool,
 }
 
 impl<'a> Request<'a> {
@@ -43,12 +45,20 @@ impl<'a> Request<'a> {
             path,
             query: &[],
             body: None,
+            at_once: false,
         }
+    }
+
+    /// The same over a connection of its own: Asterisk may hold the answer back, and would hold back
+    /// whatever waits behind it on one socket.
+    pub const fn at_once(mut self) -> Self {
+        self.at_once = true;
+        self
     }
 
     /// What it may wait behind.
     pub fn urgency(&self) -> Urgency {
-        if self.method != Method::POST {
+        if self.method != Method::POST || self.at_once {
             Urgency::Now
         } else if self.path == CREATE {
             Urgency::New

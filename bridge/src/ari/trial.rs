@@ -20,14 +20,6 @@ pub enum Lack {
     /// A module is not loaded.
     #[error("Asterisk does not know {0}: load the module {1}")]
     Module(&'static str, &'static str),
-    /// The application is there already.
-    #[error(
-        "ARI_APP is taken: a bridge runs with it, or has left {channels} live channels in it. Two bridges need two names"
-    )]
-    Taken {
-        /// Channels in it.
-        channels: usize,
-    },
     /// The events socket cannot be opened.
     #[error("the events socket cannot be opened: {}", cloud::error::chain(.0))]
     Socket(#[from] SocketLost),
@@ -43,12 +35,6 @@ struct Info {
 struct System {
     #[serde(default)]
     version: String,
-}
-
-#[derive(Deserialize)]
-struct Application {
-    #[serde(default)]
-    channel_ids: Vec<String>,
 }
 
 impl AriClient {
@@ -84,7 +70,7 @@ impl AriClient {
             }
             Err(error) => return Err(error.into()),
         }
-        match self.our_channels().await {
+        match self.channels().await {
             Ok(_) => Ok(()),
             Err(AriError::Status { status: 404, .. }) => {
                 Err(Lack::Module("/ari/channels", "res_ari_channels.so"))
@@ -93,20 +79,14 @@ impl AriClient {
         }
     }
 
-    /// Opens the events socket for a moment, if the application is nobody's.
+    /// Whether the application has a socket already, or live channels.
     ///
     /// # Errors
-    /// [`Lack`] if it is somebody's, or that fails.
-    pub async fn may_listen(&self) -> Result<(), Lack> {
+    /// [`Lack::Ari`] if Asterisk does not say.
+    pub async fn app_is_in_use(&self) -> Result<bool, Lack> {
         let request = "GET /applications/{app}";
         let path = format!("applications/{}", self.app());
         let answer = self.send(Request::new(request, Method::GET, &path)).await?;
-        if answer.status.is_success() {
-            let application: Result<Application, _> = answer.json(request);
-            let channels = application.map_or(0, |application| application.channel_ids.len());
-            return Err(Lack::Taken { channels });
-        }
-        self.connect().await?;
-        Ok(())
+        Ok(answer.status.is_success())
     }
 }

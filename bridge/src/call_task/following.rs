@@ -6,33 +6,47 @@ use std::time::Duration;
 
 use cloud::calls::Saved;
 use cloud::{StoreError, error};
-use domain::reconciliation::{Verdict, reconcile};
+use domain::call::DEADLINE_GRACE;
+use domain::origination::Input;
+use domain::reconciliation::{ChannelSeen, Verdict, reconcile};
 use domain::rules::{Rule, kept};
-use domain::{Call, CallEvent, Effect, FailureReason, HangupCause, HangupOrigin, When};
-use tokio::time::{Instant, Sleep};
+use domain::{
+    Call, CallEvent, CallId, CallStatus, Effect, FailureReason, HangupCause, HangupOrigin, When,
+};
+use tokio::time::{Instant, Sleep, timeout};
 use tracing::Instrument;
 
 use super::questions::{Look, Question, look};
-use super::{CallTask, Later};
-use crate::ari::ChannelReply;
+use super::{CallTask, Dialling, Later, Since, Stamp};
+use crate::ari::{AriError, Asterisk, ChannelReply, PlaybackId};
 use crate::backoff::Backoff;
 use crate::crash;
+use crate::flag::{Flag, Moment};
 use crate::hangup::{hang_up_if_ours, hang_up_surely};
-use crate::settings::DEADLINE_GRACE;
 
 /// Most time between two tries to write a call back.
 const MAX_WRITE_DELAY: Duration = Duration::from_secs(5);
 /// How often a hangup is asked for once a call is past its deadline.
 const HANGUP_AGAIN_AFTER: Duration = Duration::from_secs(5);
-/// How often playing is tried.
+/// How often playing one item is tried.
 const PLAY_TRIES: u32 = 5;
+/// How long an answered call waits at most before it goes on: until Asterisk has its limit, and the
+/// answer is recorded.
+const BEFORE_GOING_ON: Duration = Duration::from_secs(1);
+/// Added to the limit that Asterisk is given, so that the bridge, while it runs, is first.
+const LIMIT_GRACE: Duration = Duration::from_secs(5);
+/// How often a call that is played to is looked at. A playback may never finish, with no event.
+const CHECK_PLAYBACK_EVERY: Duration = Duration::from_secs(10);
+/// How long the end of a channel may take after the dialplan behind it has said that the callee is
+/// busy or that the call failed. An end that comes by itself says more.
+const REFUSAL_GRACE: Duration = Duration::from_millis(300);
 
 /// What became of an effect.
 #[derive(Clone, Copy)]
 pub enum EffectDone {
     Continued,
-    Played,
-    NotPlayed,
+    /// The first so many items are queued, and no more will be.
+    Queued(usize),
     HungUp(Option<ChannelReply>),
 }
 
@@ -46,23 +60,26 @@ pub struct Live {
     pub(super) write_backoff: Backoff,
     pub(super) effect: Option<Later<EffectDone>>,
     pub(super) deadline: Pin<Box<Sleep>>,
-    /// When its end was asked for, it had [`HANGUP_AGAIN_AFTER`] to come.
+    /// Set once a hangup has been requested. `deadline` is then the time to request it again.
     pub(super) hangup_asked: bool,
     pub(super) overdue: bool,
+    /// The dialplan behind the channel has refused the call. `deadline` is then the time to hang up.
+    pub(super) refused: Option<HangupOrigin>,
+    /// Up once the record says that the call was answered.
+    pub(super) answer_recorded: Arc<Flag>,
+    /// When what is played is to be looked at.
+    pub(super) playback_check: Option<Pin<Box<Sleep>>>,
+    /// Since when all events of what is played would have been seen.
+    pub(super) played_since: Option<Moment>,
 }
 
 impl CallTask {
-    pub(super) fn follow(&mut self) {
+    pub(super) fn follow(&mut self, since: Since) {
         let Some(call) = self.claimed.take() else {
             return;
         };
         self.registration.mark_claimed();
-        // Unanswered it may last as long as it may ring; the record's deadline is for those who come after us.
-        let left = if call.answered_at.is_some() {
-            self.longest()
-        } else {
-            self.request.dial_timeout + DEADLINE_GRACE
-        };
+        let left = self.time_left(&call, since);
         tracing::info!(call_id = %self.id(), request_id = %call.request.request_id, "the call is followed");
         self.live = Some(Live {
             saved: call.sequence,
@@ -74,7 +91,26 @@ impl CallTask {
             deadline: Box::pin(tokio::time::sleep(left)),
             hangup_asked: false,
             overdue: false,
+            refused: None,
+            answer_recorded: Arc::default(),
+            playback_check: None,
+            played_since: None,
         });
+    }
+
+    /// How long the call may still take. Unanswered it may last as long as it may ring; the record's
+    /// deadline is for those who come after us. A restart of the bridge grants nothing.
+    fn time_left(&self, call: &Call, since: Since) -> Duration {
+        let (whole, from) = match call.answered_at {
+            Some(answered_at) => (self.limit(), Some(answered_at)),
+            None => (self.request.dial_timeout + DEADLINE_GRACE, call.dialed_at),
+        };
+        match from {
+            Some(from) if since == Since::Record && kept(Rule::LimitCountsFromAnswer) => {
+                whole.saturating_sub(self.shared.now().since(from))
+            }
+            _ => whole,
+        }
     }
 
     /// Applies an event to the call, and does what follows from it.
@@ -115,9 +151,10 @@ impl CallTask {
 
     /// From the answer on it is the conversation that must not last too long.
     pub(super) fn limit_answered_call(&mut self) {
-        let longest = self.longest();
+        let limit = self.limit();
         if let Some(live) = &mut self.live {
-            live.deadline = Box::pin(tokio::time::sleep(longest));
+            live.refused = None;
+            live.deadline = Box::pin(tokio::time::sleep(limit));
         }
     }
 
@@ -126,6 +163,11 @@ impl CallTask {
             return;
         };
         self.shared.metrics.ended(live.call.status);
+        // Asterisk took the dial, and dialled nobody.
+        if live.call.failure_reason == Some(FailureReason::NotDialled) && self.dial_watch.was_sent()
+        {
+            self.shared.circuits.not_dialled();
+        }
         tracing::info!(
             call_id = %self.id(),
             request_id = %live.call.request.request_id,
@@ -170,6 +212,9 @@ impl CallTask {
                     crash::point("after_end_written");
                 }
                 live.saved = sequence;
+                if live.call.answered_at.is_some() && sequence == live.call.sequence {
+                    live.answer_recorded.set(true);
+                }
                 self.shared.metrics.stored(live.changed_at.elapsed());
                 // What came in meanwhile came after the write began.
                 live.changed_at = Instant::now();
@@ -194,7 +239,7 @@ impl CallTask {
         }
     }
 
-    /// Sends the answered call on, as often as it takes while the call is there.
+    /// Continues the answered call in the dialplan, as often as it takes while the call is there.
     pub(super) fn continue_channel(&mut self) {
         crash::point("before_continue");
         let (ari, id, target) = (
@@ -202,10 +247,16 @@ impl CallTask {
             self.id(),
             self.request.target.clone(),
         );
+        let ends_after = self.limit() + LIMIT_GRACE;
         let Some(live) = &mut self.live else {
             return;
         };
+        // A restart sets no limit: it would count anew.
+        let sets_limit = live.fresh_answer();
         live.effect = Some(Box::pin(async move {
+            if sets_limit {
+                let _ = timeout(BEFORE_GOING_ON, set_limit(&*ari, id, ends_after)).await;
+            }
             let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
             loop {
                 match ari.continue_channel(id, &target).await {
@@ -225,31 +276,48 @@ impl CallTask {
         }));
     }
 
-    /// Plays to the answered call; what cannot be played after a few tries is over.
+    /// Queues everything that is to be played to the answered call, one request an item and in order.
+    /// Only one request an item tells which of them could not be played.
     pub(super) fn play(&mut self) {
         let (ari, id, media) = (
             Arc::clone(&self.shared.outside.ari),
             self.id(),
             self.request.media.clone(),
         );
+        let ends_after = self.limit() + LIMIT_GRACE;
+        let moment = self.shared.up.moment();
         let (Some(live), Some(media)) = (&mut self.live, media) else {
             return;
         };
+        live.played_since = Some(moment);
+        let sets_limit = live.fresh_answer();
+        let recorded = Arc::clone(&live.answer_recorded);
         live.effect = Some(Box::pin(async move {
-            let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-            for _ in 0..PLAY_TRIES {
-                match ari.play(id, &media).await {
-                    Ok(reply) => {
-                        tracing::debug!(call_id = %id, ?reply, "the call is played to");
-                        return EffectDone::Played;
-                    }
-                    Err(error) => {
-                        tracing::warn!(call_id = %id, error = %error::chain(&error), "the call is not played to");
-                    }
+            let limited = async {
+                if sets_limit {
+                    set_limit(&*ari, id, ends_after).await;
                 }
-                tokio::time::sleep(backoff.next_delay()).await;
+            };
+            // A bridge that finds an answer recorded plays nothing, so the answer is recorded first.
+            let recorded = async {
+                if kept(Rule::AnswerRecordedFirst) {
+                    recorded.wait_for(true).await;
+                }
+            };
+            let both = async { tokio::join!(limited, recorded) };
+            let _ = timeout(BEFORE_GOING_ON, both).await;
+            let mut queued = 0;
+            for (item, uri) in media.uris().enumerate() {
+                let playback = PlaybackId {
+                    call: id,
+                    item: Some(item),
+                };
+                if !play_item(&*ari, playback, uri).await {
+                    break;
+                }
+                queued += 1;
             }
-            EffectDone::NotPlayed
+            EffectDone::Queued(queued)
         }));
     }
 
@@ -277,49 +345,118 @@ impl CallTask {
         match done {
             // Asterisk confirms the end of a channel whose own event never came.
             EffectDone::HungUp(Some(ChannelReply::Gone)) if live.overdue => {
-                self.apply(&CallEvent::ENDED_UNSEEN, When::ours(self.shared.now()));
+                self.apply(&CallEvent::EndUnseen, When::ours(self.shared.now()));
             }
             // Its `ChannelDestroyed` is on the way; if not, the deadline asks again.
             EffectDone::HungUp(_) => {}
             // One that is not in Stasis was continued by an earlier request, whose answer was lost.
             EffectDone::Continued => crash::point("after_continue"),
-            EffectDone::Played => self.playing = true,
-            EffectDone::NotPlayed => {
-                let at = When::ours(self.shared.now());
-                self.apply(&CallEvent::Played { whole: false }, at);
+            EffectDone::Queued(queued) => {
+                live.playback_check = Some(Box::pin(tokio::time::sleep(CHECK_PLAYBACK_EVERY)));
+                self.playlist.set_queued(queued);
+                self.settle_playlist(When::ours(self.shared.now()));
             }
         }
     }
 
-    /// Asks Asterisk what has become of a call that is ours. `dialled` says that its dial is known to have
-    /// been made.
-    pub(super) fn look_at_channel(&mut self, dialled: bool) {
-        // One that is still being started has timers of its own for what it may have missed.
-        let Some(live) = &self.live else {
-            return;
-        };
-        if !self.protocol.is_done() || self.look.is_some() {
+    /// One item of what is played is over.
+    pub(super) fn played(&mut self, item: Option<usize>, whole: bool, at: When) {
+        if self.announced.is_some() {
+            // A callee who hangs up while something plays has not been failed. What was queued behind
+            // it ends, too, in no particular order.
+            self.playlist.finish(None, true, false);
+        } else {
+            let missed = self.may_have_missed_playback();
+            self.playlist.finish(item, whole, missed);
+        }
+        self.settle_playlist(at);
+    }
+
+    /// Whether the event of a playback's end may have been missed.
+    fn may_have_missed_playback(&self) -> bool {
+        let since = self.live.as_ref().and_then(|live| live.played_since);
+        since != Some(self.shared.up.moment())
+    }
+
+    /// Ends the call once everything that was to be played is over.
+    fn settle_playlist(&mut self, at: When) {
+        if let Some(heard) = self.playlist.heard() {
+            self.apply(&CallEvent::Played(heard), at);
+        }
+    }
+
+    /// It is time to look at what is played.
+    pub(super) fn check_playback(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.playback_check = None;
+        }
+        self.look_at_channel(Dialling::Done);
+    }
+
+    /// The dialplan behind our Local channel says that the callee is busy, or that the call failed.
+    pub(super) fn refused_behind_local(&mut self, origin: HangupOrigin) {
+        if !self.request.endpoint.is_local() || !kept(Rule::RefusalEndsLocal) {
             return;
         }
-        let (shared, sequence) = (Arc::clone(&self.shared), live.call.sequence);
+        if let Some(live) = &mut self.live
+            && live.call.answered_at.is_none()
+            && !live.hangup_asked
+            && live.refused.is_none()
+        {
+            live.refused = Some(origin);
+            live.deadline = Box::pin(tokio::time::sleep(REFUSAL_GRACE));
+        }
+    }
+
+    /// Asks Asterisk what has become of a call that is ours.
+    pub(super) fn look_at_channel(&mut self, dialling: Dialling) {
+        // One that is still being started has timers of its own for what it may have missed.
+        let is_started = self.protocol.is_done() || self.protocol.awaits_confirmation_only();
+        if self.live.is_none() || !is_started || self.look.is_some() {
+            return;
+        }
+        let (shared, stamp) = (Arc::clone(&self.shared), self.stamp());
         let question = Question {
             id: self.request.id,
-            dialled,
-            plays: self.request.media.is_some(),
+            dialled: dialling == Dialling::Done,
+            playbacks: self.open_playbacks(dialling),
         };
         self.look = Some(Box::pin(async move {
             let look = look(shared, question).await;
-            (sequence, look)
+            (stamp, look)
         }));
     }
 
+    fn stamp(&self) -> Stamp {
+        Stamp {
+            sequence: self.live.as_ref().map_or(0, |live| live.call.sequence),
+            played: self.playlist.progress(),
+        }
+    }
+
+    /// The playbacks that may go on.
+    fn open_playbacks(&self, dialling: Dialling) -> Vec<PlaybackId> {
+        let call = self.id();
+        let playback = |item| PlaybackId { call, item };
+        // An earlier release played the whole list at once.
+        let of_old = (dialling == Dialling::MayHaveFailed && self.request.media.is_some())
+            .then(|| playback(None));
+        let items = self.playlist.open().map(|item| playback(Some(item)));
+        of_old.into_iter().chain(items).collect()
+    }
+
     /// Decides by what was seen, unless the call has moved on since the look began.
-    pub(super) fn seen(&mut self, sequence: u32, look: &Look) {
+    pub(super) fn seen(&mut self, stamp: Stamp, look: &Look) {
         let Some(live) = &self.live else {
             return;
         };
-        if live.call.sequence != sequence && kept(Rule::LookNotStale) {
-            self.look_at_channel(look.known.dialled);
+        let dialling = if look.known.dialled {
+            Dialling::Done
+        } else {
+            Dialling::MayHaveFailed
+        };
+        if stamp != self.stamp() && kept(Rule::LookNotStale) {
+            self.look_at_channel(dialling);
             return;
         }
         let verdict = reconcile(&live.call, look.channel, look.known);
@@ -332,7 +469,7 @@ impl CallTask {
                 self.apply(&event, at);
                 self.hang_up_on_an_errand();
             }
-            Verdict::SendOn => self.send_on(look.playing),
+            Verdict::SendOn => self.go_on(look.playing, at),
             Verdict::HangUp(event) => {
                 if let Some(event) = event {
                     self.apply(&event, at);
@@ -340,25 +477,43 @@ impl CallTask {
                 self.hang_up_soon();
             }
         }
+        // The event that would have confirmed the dial may have been missed.
+        if look.channel != ChannelSeen::Gone {
+            let actions = if self.protocol.awaits_confirmation_only() {
+                self.protocol.step(Input::DialConfirmed)
+            } else {
+                Vec::new()
+            };
+            self.actions.extend(actions);
+        }
     }
 
-    /// Sends an answered call on that waits, unless that is under way.
-    pub(super) fn send_on(&mut self, playing: bool) {
-        let Some(live) = &self.live else {
+    /// Continues an answered call that waits, or sees to it that it is played to, unless that is
+    /// under way. `playing` is what plays now.
+    fn go_on(&mut self, playing: Option<PlaybackId>, at: When) {
+        let missed = self.may_have_missed_playback();
+        let Some(live) = &mut self.live else {
             return;
         };
-        if live.effect.is_some() || live.call.hangup.is_some() || playing {
+        if live.effect.is_some() || live.call.hangup.is_some() {
             return;
         }
         if self.request.media.is_none() {
             self.continue_channel();
-        } else if self.playing {
-            // It was played to, and the end of that was missed.
-            let at = When::ours(self.shared.now());
-            self.apply(&CallEvent::Played { whole: true }, at);
-        } else {
-            self.play();
+            return;
         }
+        if !self.playlist.is_begun() {
+            self.play();
+            return;
+        }
+        match playing {
+            Some(playing) => {
+                live.playback_check = Some(Box::pin(tokio::time::sleep(CHECK_PLAYBACK_EVERY)));
+                self.playlist.pass_over(playing.item.unwrap_or(0), missed);
+            }
+            None => self.playlist.pass_over_all(missed),
+        }
+        self.settle_playlist(at);
     }
 
     pub(super) fn past_deadline(&mut self) {
@@ -366,6 +521,10 @@ impl CallTask {
         let Some(live) = &mut self.live else {
             return;
         };
+        if let Some(origin) = live.refused.take() {
+            self.request_hang_up(origin);
+            return;
+        }
         tracing::warn!(call_id = %id, asked_before = live.hangup_asked, "the call is past its deadline");
         if !kept(Rule::EndsByItsDeadline) {
             live.deadline = Box::pin(tokio::time::sleep(Duration::MAX));
@@ -399,6 +558,7 @@ impl CallTask {
             && !live.hangup_asked
         {
             live.hangup_asked = true;
+            live.refused = None;
             live.deadline = Box::pin(tokio::time::sleep(HANGUP_AGAIN_AFTER));
             self.hang_up();
         }
@@ -446,4 +606,46 @@ impl CallTask {
         };
         self.shared.errands.spawn(errand.in_current_span());
     }
+}
+
+impl Live {
+    /// Whether the call was answered in this life of the bridge: then its limit is set.
+    fn fresh_answer(&self) -> bool {
+        self.call.status == CallStatus::Answered && self.saved < self.call.sequence
+    }
+}
+
+/// Has Asterisk itself end the call, should the bridge not be there to do so.
+async fn set_limit(ari: &dyn Asterisk, id: CallId, ends_after: Duration) {
+    if !kept(Rule::LimitGivenToAsterisk) {
+        return;
+    }
+    if let Err(error) = ari.set_limit(id, ends_after).await {
+        tracing::warn!(call_id = %id, error = %error::chain(&error), "Asterisk was not given the call's limit");
+    }
+}
+
+/// Queues one item, with a few tries. Whether it is queued.
+async fn play_item(ari: &dyn Asterisk, playback: PlaybackId, uri: &str) -> bool {
+    let id = playback.call;
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    for tried in 1..=PLAY_TRIES {
+        match ari.play(playback, uri).await {
+            Ok(reply) => {
+                tracing::debug!(call_id = %id, ?reply, "the call is played to");
+                return reply == ChannelReply::Done;
+            }
+            Err(error) => {
+                tracing::warn!(call_id = %id, error = %error::chain(&error), "the call is not played to");
+                // Asked twice, Asterisk plays it twice.
+                if matches!(error, AriError::NoAnswer { sent: true, .. }) {
+                    return matches!(ari.is_playing(playback).await, Ok(true));
+                }
+            }
+        }
+        if tried < PLAY_TRIES {
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+    false
 }

@@ -68,6 +68,11 @@ mod tests {
 
     const GONE: ChannelEventKind = ChannelEventKind::Destroyed(HangupCause::NormalClearing, None);
 
+    const PLAYED: ChannelEventKind = ChannelEventKind::Played {
+        item: Some(0),
+        whole: true,
+    };
+
     #[test]
     fn late_news_of_an_earlier_attempt_is_not_ours() {
         let mut own = OwnChannel::OfAttempt(attempt(2));
@@ -77,7 +82,7 @@ mod tests {
             (event(started(2), Some(9_000)), true),
             (event(GONE, Some(1_000)), false),
             (event(ChannelEventKind::Rang, Some(9_000)), true),
-            (event(ChannelEventKind::Played { whole: true }, None), true),
+            (event(PLAYED, None), true),
             (event(GONE, Some(9_000)), true),
         ] {
             assert_eq!(own.is_about(&earlier), is_ours, "{earlier:?}");

@@ -10,7 +10,7 @@ use domain::reconciliation::{ChannelSeen, Knowledge};
 use domain::{Call, CallId, CallRequest, CallStatus, ClaimId, FailureReason};
 use uuid::Uuid;
 
-use crate::ari::{AriError, Asterisk};
+use crate::ari::{AriError, Asterisk, PlaybackId};
 use crate::backoff::Backoff;
 use crate::shared::Shared;
 
@@ -21,26 +21,25 @@ pub type Answer = (Input, Option<Box<Call>>);
 pub struct Look {
     /// What the channel is doing.
     pub channel: ChannelSeen,
-    /// Whether something is being played to it.
-    pub playing: bool,
+    /// The first of the call's playbacks that goes on or waits for its turn.
+    pub playing: Option<PlaybackId>,
     /// What is known besides.
     pub known: Knowledge,
 }
 
 /// What is asked about a call's channel.
-#[derive(Clone, Copy)]
 pub struct Question {
     /// The call.
     pub id: CallId,
     /// Whether its dial is known to have been made.
     pub dialled: bool,
-    /// Whether it may be played to.
-    pub plays: bool,
+    /// The playbacks that may go on, in order.
+    pub playbacks: Vec<PlaybackId>,
 }
 
 /// How often a claim is tried.
 pub const CLAIM_TRIES: u32 = 2;
-/// How long the event of a channel's end may take that is gone already.
+/// How long the event may take of the end of a channel, or of a playback, that is over already.
 const LAST_EVENT_WITHIN: Duration = Duration::from_secs(1);
 
 /// Claims the call, again and again with the same attempt's id if no answer comes: a claim that was written
@@ -82,7 +81,7 @@ pub async fn look(shared: Arc<Shared>, question: Question) -> Look {
     let id = question.id;
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
-        match look_once(&*shared.outside.ari, question).await {
+        match look_once(&*shared.outside.ari, &question).await {
             Ok(look) => return look,
             Err(error) => {
                 tracing::warn!(call_id = %id, error = %error::chain(&error), "the channel was not read");
@@ -93,22 +92,31 @@ pub async fn look(shared: Arc<Shared>, question: Question) -> Look {
 }
 
 /// Asks for no more than the decision needs: there may be hundreds of calls to look at.
-async fn look_once(ari: &dyn Asterisk, question: Question) -> Result<Look, AriError> {
-    let Question { id, dialled, plays } = question;
-    let channel = ari.channel_seen(id).await?;
-    let waits = channel == ChannelSeen::Up { in_stasis: true };
-    let playing = waits && plays && ari.is_playing(id).await?;
+async fn look_once(ari: &dyn Asterisk, question: &Question) -> Result<Look, AriError> {
+    let channel = ari.channel_seen(question.id).await?;
+    let mut playing = None;
+    if channel == (ChannelSeen::Up { in_stasis: true }) {
+        for playback in &question.playbacks {
+            if ari.is_playing(*playback).await? {
+                playing = Some(*playback);
+                break;
+            }
+        }
+    }
+    let is_silent = playing.is_none() && !question.playbacks.is_empty();
     let mut asterisk_started_at = None;
     if channel == ChannelSeen::Gone {
         asterisk_started_at = ari.started_at().await?;
-        // Its last event may be on the way, and says more.
+    }
+    if channel == ChannelSeen::Gone || is_silent {
+        // The last event may be on the way, and says more.
         tokio::time::sleep(LAST_EVENT_WITHIN).await;
     }
     Ok(Look {
         channel,
         playing,
         known: Knowledge {
-            dialled,
+            dialled: question.dialled,
             asterisk_started_at,
         },
     })

@@ -70,10 +70,16 @@ fn welcome(system: &System) -> String {
     } else {
         "the Asterisk at ARI_HTTP_URL"
     };
+    // Takes one field out of an answer. An answer without it is shown, the variable stays empty,
+    // and then `:?` keeps the next line from being sent.
+    let field = |name: &str| {
+        format!("sed -nE -e 's/.*\"{name}\":\"([^\"]+)\".*/\\1/p' -e t -e 'w /dev/stderr'")
+    };
+    let (token_field, call_field) = (field("access_token"), field("call_id"));
     let token = |password: &str| {
         format!(
-            "TOKEN=$(curl -s {base}/api/v2/token -d username={DEMO_USER} --data-urlencode \"password={password}\" \
-             | sed -E 's/.*\"access_token\":\"([^\"]+)\".*/\\1/')"
+            "TOKEN=$(curl -sS {base}/api/v2/token -d username={DEMO_USER} --data-urlencode \"password={password}\" \
+             | {token_field})"
         )
     };
     let (note, token) = match &system.entry {
@@ -83,13 +89,13 @@ fn welcome(system: &System) -> String {
         ),
         Entry::GivenPassword => (
             format!("User {DEMO_USER}, password as in DEMO_PASSWORD"),
-            token("$DEMO_PASSWORD"),
+            token("${DEMO_PASSWORD:?}"),
         ),
         Entry::EarlierPassword => (
             format!(
                 "User {DEMO_USER}, password as the first start has shown it; DEMO_PASSWORD=… changes it"
             ),
-            token("$DEMO_PASSWORD"),
+            token("${DEMO_PASSWORD:?}"),
         ),
         Entry::Token(text) => (
             "No database (DISABLE_DB): nothing is kept, and this token stands in for users"
@@ -97,14 +103,25 @@ fn welcome(system: &System) -> String {
             format!("TOKEN={text}"),
         ),
     };
+    // Against a real Asterisk a number would be somebody's. A shell refuses the line until the
+    // variable is set.
+    let (place, number) = if system.is_simulated() {
+        ("Place a call and see what becomes of it", "+15550000200")
+    } else {
+        (
+            "Set YOUR_NUMBER to the number of a phone of yours. Then place a call to it and see what \
+             becomes of it",
+            "${YOUR_NUMBER:?is not set: it is to be the number of a phone of yours}",
+        )
+    };
     let (dynamodb, sqs) = system.endpoints();
     format!(
         "\nReady on {base}, with {behind}.\n{note}.\n\n\
-         Place a call and see what becomes of it:\n\n\
+         {place}:\n\n\
          {token}\n\
-         CALL=$(curl -s -X POST -H \"Authorization: Bearer $TOKEN\" {base}/api/v2/interaction/+15550000200 \
-         | sed -E 's/.*\"call_id\":\"([^\"]+)\".*/\\1/')\n\
-         curl -s -H \"Authorization: Bearer $TOKEN\" {base}/api/v2/status/$CALL\n\n\
+         CALL=$(curl -sS -X POST -H \"Authorization: Bearer ${{TOKEN:?}}\" \"{base}/api/v2/interaction/{number}\" \
+         | {call_field})\n\
+         curl -sS -H \"Authorization: Bearer ${{TOKEN:?}}\" {base}/api/v2/status/${{CALL:?}}\n\n\
          DynamoDB is served on {dynamodb}, SQS on {sqs}. Ctrl-C ends everything.\n\n"
     )
 }

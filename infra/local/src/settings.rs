@@ -71,6 +71,11 @@ impl LocalSettings {
             ("STATE_TABLE", embedded::STATE_TABLE),
             // Known once the embedded queue runs.
             ("CALLS_QUEUE_URL", "http://127.0.0.1/"),
+            // The API's own defaults, so that the bridge can say at its start what Asterisk lacks.
+            ("DIAL_ENDPOINT", "Local/{number}@{context}/n"),
+            ("DEFAULT_CONTEXT", "outbound-ivr"),
+            ("DEFAULT_EXTENSION", "s"),
+            ("DEFAULT_PRIORITY", "1"),
         ]);
         if make_key {
             // Replaced by a random one.

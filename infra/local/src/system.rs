@@ -1,5 +1,6 @@
 //! Everything together: embedded servers, functions, bridge, and the simulator if need be.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -68,6 +69,14 @@ pub enum SystemError {
         /// What the system says.
         problem: io::Error,
     },
+    /// Another system works on the data folder.
+    #[error(
+        "{path} is the data of another `cargo run` that is running; stop that one, or set LOCAL_DATA to another folder"
+    )]
+    InUse {
+        /// The folder.
+        path: String,
+    },
     /// No Asterisk.
     #[error("no Asterisk at ARI_HTTP_URL {url}: {problem}")]
     Asterisk {
@@ -116,6 +125,8 @@ pub struct System {
     embedded: Embedded,
     api: JoinHandle<io::Result<()>>,
     stop: CancellationToken,
+    /// Keeps other systems from the data folder for as long as this one is there.
+    _lock: Option<File>,
 }
 
 impl System {
@@ -139,16 +150,15 @@ impl System {
             mut bridge,
             ..
         } = settings;
+        let data = (!disable_db).then_some(data);
+        // Before the port: whoever sets another port still has to set another folder.
+        let lock = data.as_deref().map(lock).transpose()?;
         let listener = TcpListener::bind(("127.0.0.1", port))
             .await
             .map_err(|problem| SystemError::Port { port, problem })?;
         let address = listener
             .local_addr()
             .map_err(|problem| SystemError::Port { port, problem })?;
-        let data = (!disable_db).then_some(data);
-        if let Some(data) = &data {
-            std::fs::create_dir_all(data).map_err(unwritable(data))?;
-        }
         if make_key {
             jwt.keys.current = Secret::new(keep_key(data.as_deref())?);
         }
@@ -223,6 +233,7 @@ impl System {
             embedded,
             api: tokio::spawn(async move { serving.await }),
             stop,
+            _lock: lock,
         })
     }
 
@@ -294,7 +305,7 @@ impl Api {
             |clients: &Clients| CallStore::new(clients.dynamodb.clone(), self.calls_table.clone());
         let queue =
             |clients: &Clients| CallQueue::new(clients.sqs.clone(), self.calls_queue_url.clone());
-        let retention = self.calls.retention;
+        let (retention, unknown) = (self.calls.retention, self.calls.unknown);
         let of_system = SystemState {
             health: Health {
                 calls: calls(&system),
@@ -306,6 +317,7 @@ impl Api {
         let of_status = StatusState {
             calls: calls(&status),
             retention,
+            unknown,
             cursors: self.cursors,
             jwt: Arc::clone(&self.jwt),
         };
@@ -371,6 +383,21 @@ async fn check_asterisk(bridge: &bridge::BridgeSettings) -> Result<(), SystemErr
     };
     let ari = AriClient::without_metrics(Arc::new(bridge.ari.clone())).map_err(failed)?;
     ari.ping().await.map_err(failed)
+}
+
+/// Makes the data folder if need be, and locks it. Two systems on one folder would take over each
+/// other's calls. The lock ends with the file that is returned, or with the process.
+fn lock(data: &Path) -> Result<File, SystemError> {
+    std::fs::create_dir_all(data).map_err(unwritable(data))?;
+    let path = data.join("lock");
+    let file = File::create(&path).map_err(unwritable(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(SystemError::InUse {
+            path: data.display().to_string(),
+        }),
+        Err(TryLockError::Error(problem)) => Err(unwritable(&path)(problem)),
+    }
 }
 
 /// The key of the data folder, made at the first start, so that tokens outlive a restart.

@@ -1,22 +1,27 @@
-//! How a callee behaves, by the last three digits of the number.
+//! How a callee behaves, by the last digits of the number.
 //!
-//! | digits | over a trunk | over a Local channel |
+//! | last three digits | over a trunk | over a Local channel |
 //! |---|---|---|
 //! | 200, any other | rings, answers | the same |
 //! | 201 | answers at once, hangs up after 1 s | the same |
 //! | 203 | rings for 3 s, answers | the same |
 //! | 183 | early media, then answers | the same |
 //! | 000 | rings until it is given up | the same |
-//! | 404 | rings, then 404 | does not ring: cause 1 |
-//! | 408, 480, 500, 603 | rings, then that SIP code | rings, then the cause without a code |
-//! | 486 | rings, then 486 | rings, busy tone for 1 s |
-//! | 286 | like 486, but rings for 3 s | the same |
-//! | 503 | rings, then 503 | does not ring, congestion tone for 1 s |
+//! | 286 | rings for 3 s, then 486 | rings for 3 s, busy tone for 1 s |
+//! | 300 to 699 | rings for 0.3 s, then that SIP code | rings for 0.3 s, then that code's cause |
 //!
-//! A trunk named `down` never answers; any other than `trunk` and `down` does not exist. The
-//! context `nowhere` has no extensions; all others have all of them.
+//! The digit before a SIP code changes how the callee refuses: with `9` it does so at once and never
+//! rings, with `8` it plays early media for 0.3 s and never rings. Any other digit changes nothing.
+//!
+//! Three callees of a Local channel are dialplan applications and differ: 404 does not ring, 486 has a
+//! busy tone for 1 s, and 503 has a congestion tone for 1 s and does not ring. In a context without
+//! `Hangup` after its `Dial`, a callee that refuses leads to the event `Dial BUSY` (486, 600) or
+//! `Dial CONGESTION` and to a tone of 10 s; after 480 and 483 such a context ends at once.
 
 use std::time::Duration;
+
+use crate::causes::cause_of;
+use crate::dialplan;
 
 /// Where an endpoint leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,99 +79,262 @@ const RINGS_FOR: Duration = Duration::from_millis(300);
 /// Long enough for something else to happen before.
 const RINGS_LONG: Duration = Duration::from_secs(3);
 const EARLY_MEDIA_FOR: Duration = Duration::from_millis(500);
+/// How long early media lasts before a refusal.
+const ANNOUNCES_FOR: Duration = Duration::from_millis(300);
 const TONE_FOR: Duration = Duration::from_secs(1);
+/// How long Asterisk plays a tone at the end of a context that does not hang up.
+const FALLTHROUGH_TONE_FOR: Duration = Duration::from_secs(10);
 const BRIEFLY: Duration = Duration::from_secs(1);
 
-/// The behaviour at the end of `endpoint`; `None` if there is no such endpoint.
+/// The cause of a Local channel whose extension does not exist: it was given none.
+pub const NO_CAUSE: u16 = 0;
+
+/// Nothing ever answers, until Asterisk gives the INVITE up after 32 s (timer B of RFC 3261).
+pub const SILENT: Behaviour = Behaviour {
+    alert: Alert::Nothing,
+    outcome: Outcome::Refuses {
+        after: Duration::from_secs(32),
+        tone: None,
+        cause: 18,
+        sip_code: Some(408),
+    },
+};
+
+/// The phone at `number` behind a trunk.
 #[must_use]
-pub fn behind(endpoint: &str) -> Option<(Line, Behaviour)> {
-    let (technology, resource) = endpoint.split_once('/')?;
-    let (number, place) = resource.split_once('@')?;
-    let waits = |alert| Behaviour {
-        alert,
-        outcome: Outcome::Waits,
-    };
-    match (technology, place) {
-        ("PJSIP", "trunk") => Some((Line::Trunk, behaviour(number, Line::Trunk))),
-        ("PJSIP", "down") => Some((Line::Trunk, waits(Alert::Nothing))),
-        ("Local", "nowhere") => {
-            let hung_up = Outcome::Refuses {
+pub fn behind_trunk(number: &str) -> Behaviour {
+    by_digits(number).unwrap_or_else(|refusal| refusal.over_trunk())
+}
+
+/// The extension `number` in `context`.
+#[must_use]
+pub fn in_dialplan(number: &str, context: &str) -> Behaviour {
+    if !dialplan::exists(context, number, 1) {
+        return Behaviour {
+            alert: Alert::Nothing,
+            outcome: Outcome::Refuses {
                 after: Duration::ZERO,
                 tone: None,
-                cause: 16,
+                cause: NO_CAUSE,
                 sip_code: None,
-            };
-            Some((
-                Line::Local,
-                Behaviour {
-                    alert: Alert::Nothing,
-                    outcome: hung_up,
-                },
-            ))
+            },
+        };
+    }
+    by_digits(number).unwrap_or_else(|refusal| {
+        if dialplan::ends_without_hangup(context) {
+            refusal.without_hangup()
+        } else {
+            refusal.over_local()
         }
-        ("Local", _) => Some((Line::Local, behaviour(number, Line::Local))),
-        _ => None,
+    })
+}
+
+/// A callee that refuses.
+struct Refusal {
+    alert: Alert,
+    after: Duration,
+    sip_code: u16,
+}
+
+impl Refusal {
+    fn over_trunk(&self) -> Behaviour {
+        self.ending(None, cause_of(self.sip_code), Some(self.sip_code))
+    }
+
+    /// The cause that the dialplan hands on.
+    fn local_cause(&self) -> u16 {
+        match self.sip_code {
+            // The dialplan follows the redirection and nobody is there.
+            300..400 => 16,
+            code => cause_of(code),
+        }
+    }
+
+    fn over_local(&self) -> Behaviour {
+        let cause = self.local_cause();
+        let at_once = Self {
+            alert: Alert::Nothing,
+            after: Duration::ZERO,
+            ..*self
+        };
+        match self.sip_code {
+            _ if self.alert != Alert::Ringing => self.ending(None, cause, None),
+            404 => at_once.ending(None, cause, None),
+            486 => self.ending(Some(("BUSY", TONE_FOR)), cause, None),
+            503 => at_once.ending(Some(("CONGESTION", TONE_FOR)), cause, None),
+            _ => self.ending(None, cause, None),
+        }
+    }
+
+    fn without_hangup(&self) -> Behaviour {
+        let (status, cause) = match self.local_cause() {
+            17 => ("BUSY", 17),
+            19 => return self.ending(None, 19, None),
+            _ => ("CONGESTION", 34),
+        };
+        self.ending(Some((status, FALLTHROUGH_TONE_FOR)), cause, None)
+    }
+
+    fn ending(
+        &self,
+        tone: Option<(&'static str, Duration)>,
+        cause: u16,
+        sip_code: Option<u16>,
+    ) -> Behaviour {
+        Behaviour {
+            alert: self.alert,
+            outcome: Outcome::Refuses {
+                after: self.after,
+                tone,
+                cause,
+                sip_code,
+            },
+        }
     }
 }
 
-fn behaviour(number: &str, line: Line) -> Behaviour {
-    let digits = number
-        .get(number.len().saturating_sub(3)..)
+/// What the digits of a number say: a callee that does the same over every line, or a refusal.
+fn by_digits(number: &str) -> Result<Behaviour, Refusal> {
+    let (before, digits) = number
+        .len()
+        .checked_sub(3)
+        .and_then(|length| number.split_at_checked(length))
         .unwrap_or_default();
-    let (digits, rings_for) = match digits {
-        "203" => ("200", RINGS_LONG),
-        "286" => ("486", RINGS_LONG),
-        _ => (digits, RINGS_FOR),
-    };
-    let rings = |outcome| Behaviour {
-        alert: Alert::Ringing,
-        outcome,
-    };
-    let refuses = |cause| {
-        let sip_code = (line == Line::Trunk).then(|| digits.parse().ok()).flatten();
-        Outcome::Refuses {
-            after: rings_for,
-            tone: None,
-            cause,
-            sip_code,
-        }
-    };
-    let silent = |outcome| Behaviour {
-        alert: Alert::Nothing,
-        outcome,
-    };
-    match (digits, line) {
-        ("201", _) => silent(Outcome::AnswersBriefly(BRIEFLY)),
-        ("183", _) => Behaviour {
-            alert: Alert::Progress,
-            outcome: Outcome::Answers(EARLY_MEDIA_FOR),
+    let does = |alert, outcome| Ok(Behaviour { alert, outcome });
+    match digits {
+        "203" => return does(Alert::Ringing, Outcome::Answers(RINGS_LONG)),
+        "201" => return does(Alert::Nothing, Outcome::AnswersBriefly(BRIEFLY)),
+        "183" => return does(Alert::Progress, Outcome::Answers(EARLY_MEDIA_FOR)),
+        "000" => return does(Alert::Ringing, Outcome::Waits),
+        _ => {}
+    }
+    let (alert, after, sip_code) = match (digits, digits.parse()) {
+        ("286", _) => (Alert::Ringing, RINGS_LONG, 486),
+        (_, Ok(sip_code @ 300..700)) => match before.bytes().last() {
+            Some(b'9') => (Alert::Nothing, Duration::ZERO, sip_code),
+            Some(b'8') => (Alert::Progress, ANNOUNCES_FOR, sip_code),
+            _ => (Alert::Ringing, RINGS_FOR, sip_code),
         },
-        ("000", _) => rings(Outcome::Waits),
-        ("404", Line::Local) => silent(Outcome::Refuses {
-            after: Duration::ZERO,
-            tone: None,
-            cause: 1,
-            sip_code: None,
-        }),
-        ("486", Line::Local) => rings(Outcome::Refuses {
-            after: rings_for,
-            tone: Some(("BUSY", TONE_FOR)),
-            cause: 17,
-            sip_code: None,
-        }),
-        ("503", Line::Local) => silent(Outcome::Refuses {
-            after: Duration::ZERO,
-            tone: Some(("CONGESTION", TONE_FOR)),
-            cause: 34,
-            sip_code: None,
-        }),
-        ("404", Line::Trunk) => rings(refuses(1)),
-        ("408", _) => rings(refuses(18)),
-        ("480", _) => rings(refuses(19)),
-        ("486", Line::Trunk) => rings(refuses(17)),
-        ("500", _) => rings(refuses(38)),
-        ("503", Line::Trunk) => rings(refuses(34)),
-        ("603", _) => rings(refuses(21)),
-        _ => rings(Outcome::Answers(rings_for)),
+        _ => return does(Alert::Ringing, Outcome::Answers(RINGS_FOR)),
+    };
+    Err(Refusal {
+        alert,
+        after,
+        sip_code,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refuses(
+        alert: Alert,
+        after: Duration,
+        tone: Option<(&'static str, Duration)>,
+        cause: u16,
+        sip_code: Option<u16>,
+    ) -> Behaviour {
+        Behaviour {
+            alert,
+            outcome: Outcome::Refuses {
+                after,
+                tone,
+                cause,
+                sip_code,
+            },
+        }
+    }
+
+    #[test]
+    fn a_sip_code_and_the_digit_before_it_choose_the_refusal() {
+        let (rings, silent, early) = (Alert::Ringing, Alert::Nothing, Alert::Progress);
+        for (number, expected) in [
+            (
+                "+15550000403",
+                refuses(rings, RINGS_FOR, None, 21, Some(403)),
+            ),
+            (
+                "+15550009403",
+                refuses(silent, Duration::ZERO, None, 21, Some(403)),
+            ),
+            (
+                "+15550008480",
+                refuses(early, ANNOUNCES_FOR, None, 19, Some(480)),
+            ),
+            (
+                "+15550000286",
+                refuses(rings, RINGS_LONG, None, 17, Some(486)),
+            ),
+            ("607", refuses(rings, RINGS_FOR, None, 127, Some(607))),
+        ] {
+            assert_eq!(behind_trunk(number), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn a_local_callee_refuses_without_a_code() {
+        let (rings, silent, early) = (Alert::Ringing, Alert::Nothing, Alert::Progress);
+        let (busy, congestion) = (("BUSY", TONE_FOR), ("CONGESTION", TONE_FOR));
+        for (number, expected) in [
+            (
+                "+15550000486",
+                refuses(rings, RINGS_FOR, Some(busy), 17, None),
+            ),
+            (
+                "+15550009486",
+                refuses(silent, Duration::ZERO, None, 17, None),
+            ),
+            (
+                "+15550000404",
+                refuses(silent, Duration::ZERO, None, 1, None),
+            ),
+            ("+15550008404", refuses(early, ANNOUNCES_FOR, None, 1, None)),
+            (
+                "+15550000503",
+                refuses(silent, Duration::ZERO, Some(congestion), 34, None),
+            ),
+            ("+15550000403", refuses(rings, RINGS_FOR, None, 21, None)),
+            ("+15550000302", refuses(rings, RINGS_FOR, None, 16, None)),
+        ] {
+            assert_eq!(in_dialplan(number, "carrier"), expected, "{number}");
+        }
+        let (busy, congestion) = (
+            ("BUSY", FALLTHROUGH_TONE_FOR),
+            ("CONGESTION", FALLTHROUGH_TONE_FOR),
+        );
+        for (number, expected) in [
+            (
+                "+15550000600",
+                refuses(rings, RINGS_FOR, Some(busy), 17, None),
+            ),
+            (
+                "+15550009486",
+                refuses(silent, Duration::ZERO, Some(busy), 17, None),
+            ),
+            (
+                "+15550000404",
+                refuses(rings, RINGS_FOR, Some(congestion), 34, None),
+            ),
+            (
+                "+15550008480",
+                refuses(early, ANNOUNCES_FOR, None, 19, None),
+            ),
+        ] {
+            assert_eq!(in_dialplan(number, "nohangup"), expected, "{number}");
+        }
+    }
+
+    #[test]
+    fn other_numbers_answer() {
+        for number in ["+15550000200", "+15550000299", "+15550000700", "", "é1"] {
+            let answers = Outcome::Answers(RINGS_FOR);
+            assert_eq!(behind_trunk(number).outcome, answers, "{number}");
+        }
+        let nobody = in_dialplan("+15550000200", "nowhere");
+        assert_eq!(
+            nobody,
+            refuses(Alert::Nothing, Duration::ZERO, None, NO_CAUSE, None)
+        );
     }
 }

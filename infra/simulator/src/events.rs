@@ -52,7 +52,7 @@ pub fn event(kind: &str, app: &str, channel: &Channel, more: Value) -> Value {
     });
     let holder = match kind {
         "Dial" => Some("peer"),
-        "PlaybackStarted" | "PlaybackFinished" => None,
+        "PlaybackStarted" | "PlaybackContinuing" | "PlaybackFinished" => None,
         _ => Some("channel"),
     };
     if let Some(holder) = holder {

@@ -5,6 +5,9 @@
 //! last three digits of the number ([`callee`]). It is no Asterisk: there is no media and no SIP.
 
 pub mod callee;
+mod causes;
+pub mod dialplan;
+mod endpoint;
 mod events;
 mod http;
 mod over_websocket;
@@ -17,6 +20,9 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+pub use crate::causes::cause_of;
+pub use crate::switch::TrunkState;
 
 use crate::switch::Switch;
 
@@ -94,6 +100,41 @@ impl Simulator {
             longest = longest.max(begun.elapsed());
         }
         longest
+    }
+
+    /// Makes Asterisk refuse every create from now on, or no longer. It does so while a graceful restart
+    /// is pending, and when its file descriptors are exhausted. Calls that there are go on.
+    pub fn refuse_creates(&self, refuses: bool) {
+        self.switch
+            .set_fault(|faults| faults.refuses_creates = refuses);
+    }
+
+    /// Makes a trunk be like this from now on; at first `trunk` is online and `down` is silent. Calls over
+    /// it go on.
+    pub fn set_trunk(&self, name: &str, state: TrunkState) {
+        self.switch.set_trunk(name, state);
+    }
+
+    /// Makes RTP ports run out, or be free again. Creates and dials over a trunk are then taken, and the
+    /// channel ends 3 ms later: without a `Dial` event, because no INVITE is sent.
+    pub fn exhaust_rtp(&self, is_exhausted: bool) {
+        self.switch
+            .set_fault(|faults| faults.rtp_is_exhausted = is_exhausted);
+    }
+
+    /// Makes a dial lead to nothing, or no longer, as when two file descriptors are left. Creates and dials
+    /// are then taken, no event comes after the dial, not even that of the dial's timeout, and hanging up
+    /// works.
+    pub fn swallow_events(&self, swallows: bool) {
+        self.switch
+            .set_fault(|faults| faults.swallows_events = swallows);
+    }
+
+    /// Restarts Asterisk, and returns when it answers again. Every call and every socket is gone without an
+    /// event; requests get 404 and then 503 meanwhile, and `startup_time` is another one. A graceful restart
+    /// that was pending ([`Simulator::refuse_creates`]) is so no longer; the other faults stay.
+    pub async fn restart(&self) {
+        self.switch.restart().await;
     }
 
     /// Cuts all sockets, as a restart of Asterisk's HTTP server does.

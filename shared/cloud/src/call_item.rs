@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use domain::{
-    BridgeId, Call, CallRequest, ClaimId, DialplanTarget, FailureReason, HangupCause, HangupOrigin,
-    Media, Priority, SipCode, TimelineEntry, TimelineKind, Timestamp, Variables,
+    BridgeId, Call, CallRequest, CallerId, ClaimId, DialplanTarget, FailureReason, HangupCause,
+    HangupOrigin, Media, Priority, SipCode, TimelineEntry, TimelineKind, Timestamp, Variables,
 };
 use uuid::Uuid;
 
@@ -68,6 +68,8 @@ pub fn encode(call: &Call, expires_at: Timestamp) -> Item {
         ("fingerprint", request.fingerprint.as_ref().map(text)),
     ];
     insert_present(&mut item, optional);
+    let waiting = call.waiting_reason.as_ref().map(text);
+    insert_present(&mut item, [("waiting_reason", waiting)]);
     if let Some(media) = &request.media {
         let uris = media.uris().map(text).collect();
         item.insert("media".to_owned(), AttributeValue::L(uris));
@@ -168,7 +170,7 @@ pub fn decode(item: &Item) -> Result<Call, StoreError> {
             variables: read.variables()?,
             caller_id: read
                 .optional_text("caller_id")
-                .and_then(|id| id.parse().ok()),
+                .and_then(|id| CallerId::read_back(id).ok()),
             created_at: read.time("created_at")?,
             dial_before: read.time("dial_before")?,
             request_id: read
@@ -195,6 +197,10 @@ pub fn decode(item: &Item) -> Result<Call, StoreError> {
             .optional_number::<u16>("hangup_cause")?
             .map(HangupCause::from),
         sip_code: read.optional_number("sip_code")?.and_then(SipCode::new),
+        // A reason that a later release added is passed over.
+        waiting_reason: read
+            .optional_text("waiting_reason")
+            .and_then(|reason| reason.parse().ok()),
         timeline: read.timeline()?,
     })
 }
@@ -217,18 +223,15 @@ const fn hangup_name(origin: HangupOrigin) -> &'static str {
         HangupOrigin::Deadline => "deadline",
         HangupOrigin::UnconfirmedDial => "unconfirmed_dial",
         HangupOrigin::MediaOver => "media_over",
+        HangupOrigin::CalleeBusy => "callee_busy",
+        HangupOrigin::CalleeCongested => "callee_congested",
     }
 }
 
 fn hangup_origin(name: &str) -> Option<HangupOrigin> {
-    [
-        HangupOrigin::Client,
-        HangupOrigin::Deadline,
-        HangupOrigin::UnconfirmedDial,
-        HangupOrigin::MediaOver,
-    ]
-    .into_iter()
-    .find(|origin| hangup_name(*origin) == name)
+    HangupOrigin::ALL
+        .into_iter()
+        .find(|origin| hangup_name(*origin) == name)
 }
 
 const fn malformed(field: &'static str) -> StoreError {
@@ -298,7 +301,7 @@ impl<'a> Read<'a> {
             .map(|(name, value)| Some((name.clone(), value.as_s().ok()?.clone())));
         let texts: Option<BTreeMap<String, String>> = texts.collect();
         texts
-            .and_then(|texts| Variables::new(texts).ok())
+            .and_then(|texts| Variables::read_back(texts).ok())
             .ok_or(malformed("variables"))
     }
 
@@ -365,9 +368,13 @@ mod tests {
             deadline: Timestamp::from_millis(9_000),
         };
         let ended = CallEvent::Ended {
-            cause: HangupCause::UserBusy,
-            sip_code: SipCode::new(486),
+            ending: domain::Ending {
+                cause: HangupCause::UserBusy,
+                sip_code: SipCode::new(486),
+            },
+            dialled: domain::Dialled::Yes,
         };
+        call.waiting_reason = Some(domain::WaitingReason::TrunkUnavailable);
         let requested = CallEvent::HangupRequested(HangupOrigin::Deadline);
         for event in [
             claimed,
@@ -415,6 +422,19 @@ mod tests {
         let read = decode(&item).unwrap();
         assert_eq!(read.failure_reason, Some(FailureReason::OutcomeUnknown));
         assert_eq!(read.timeline, call.timeline);
+    }
+
+    #[test]
+    fn what_an_earlier_release_took_from_a_request_is_read_back() {
+        let mut item = encode(&call(), Timestamp::from_millis(5));
+        item.insert("caller_id".to_owned(), text("\"+1 555 000 0100\""));
+        let variable = ("NAME".to_owned(), text("a\u{ffff}"));
+        let variables = AttributeValue::M(Item::from([variable]));
+        item.insert("variables".to_owned(), variables);
+        let request = decode(&item).unwrap().request;
+        let caller_id = request.caller_id.unwrap();
+        assert_eq!(caller_id.name(), Some("+1 555 000 0100"));
+        assert_eq!(request.variables.get()["NAME"], "a\u{ffff}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use domain::rules::{Rule, kept};
 use domain::{
     BridgeId, Call, CallEvent, CallId, CallStatus, ClaimId, FailureReason, HangupOrigin, Timestamp,
-    When,
+    WaitingReason, When,
 };
 use uuid::Uuid;
 
@@ -21,6 +21,9 @@ use crate::listing::read_key;
 use crate::ports::Calls;
 use crate::{StoreError, tables};
 
+/// The attribute with the [`SenderId`].
+const SENDER: &str = "sender";
+
 /// The calls.
 #[derive(Clone, Debug)]
 pub struct CallStore {
@@ -28,10 +31,21 @@ pub struct CallStore {
     table: String,
 }
 
+/// Identifies one attempt to queue a call. A record names the last attempt, because only that
+/// attempt may mark the call as not queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderId(Uuid);
+
+impl From<Uuid> for SenderId {
+    fn from(id: Uuid) -> Self {
+        Self(id)
+    }
+}
+
 /// Whether a new call was recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Creation {
-    /// It was.
+    /// It was, now or by an earlier write of the same sender.
     Created,
     /// A call with this id was there already.
     Exists(Box<Call>),
@@ -68,6 +82,61 @@ pub enum PendingEnd {
     NotPending(Box<Call>),
     /// There is no such call.
     Missing,
+}
+
+/// Whether a sender became the last one of a pending call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Takeover {
+    /// It did. Nobody who sent before can mark the call as not queued any more.
+    Taken,
+    /// The call is no longer pending.
+    NotPending(Box<Call>),
+    /// There is no such call.
+    Missing,
+}
+
+/// Whether a call that could not be queued was marked so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsent {
+    /// It was, and nobody is called.
+    Marked,
+    /// The call is still pending, and another sender has taken it over.
+    TakenOver,
+    /// The call is no longer pending.
+    NotPending(Box<Call>),
+    /// There is no such call.
+    Missing,
+}
+
+impl Creation {
+    /// What it means that `sender` could not record a call because of what is stored.
+    #[must_use]
+    pub fn refused(stored: Call, last_sender: Option<SenderId>, sender: SenderId) -> Self {
+        if last_sender == Some(sender) {
+            // Written before, and its answer lost.
+            Self::Created
+        } else {
+            Self::Exists(Box::new(stored))
+        }
+    }
+}
+
+impl Unsent {
+    /// What it means that a call could not be marked as `failed` over what is stored.
+    #[must_use]
+    pub fn refused(stored: Call, failed: &Call) -> Self {
+        match PendingEnd::refused(stored, failed) {
+            PendingEnd::Ended => Self::Marked,
+            PendingEnd::Missing => Self::Missing,
+            PendingEnd::NotPending(stored) => {
+                if stored.status == CallStatus::Pending && stored.owner.is_none() {
+                    Self::TakenOver
+                } else {
+                    Self::NotPending(stored)
+                }
+            }
+        }
+    }
 }
 
 impl Claim {
@@ -141,24 +210,28 @@ impl CallStore {
         let Some((ended, _)) = pending.next(event, When::ours(now)) else {
             return Ok(PendingEnd::NotPending(Box::new(pending.clone())));
         };
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key(
-                tables::CALLS_KEY,
-                AttributeValue::S(pending.request.id.to_string()),
-            )
-            .condition_expression("#status = :pending AND attribute_not_exists(#owner)")
-            .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":pending", text(CallStatus::Pending.as_str()))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        let update = self.update_pending(pending.request.id, "");
         let result = set_progress(update, &ended).send().await;
         match settle(result.map(|output| output.attributes))? {
             Settled::Written(_) => Ok(PendingEnd::Ended),
             Settled::Refused(None) => Ok(PendingEnd::Missing),
             Settled::Refused(Some(item)) => Ok(PendingEnd::refused(decode(&item)?, &ended)),
         }
+    }
+
+    /// An update of a call on the condition that it is pending and nobody's.
+    fn update_pending(&self, id: CallId, and: &str) -> UpdateItemFluentBuilder {
+        self.client
+            .update_item()
+            .table_name(&self.table)
+            .key(tables::CALLS_KEY, AttributeValue::S(id.to_string()))
+            .condition_expression(format!(
+                "#status = :pending AND attribute_not_exists(#owner){and}"
+            ))
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":pending", text(CallStatus::Pending.as_str()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 }
 
@@ -184,12 +257,19 @@ impl CallStore {
 
 #[async_trait]
 impl Calls for CallStore {
-    async fn create(&self, call: &Call, expires_at: Timestamp) -> Result<Creation, StoreError> {
+    async fn create(
+        &self,
+        call: &Call,
+        sender: SenderId,
+        expires_at: Timestamp,
+    ) -> Result<Creation, StoreError> {
+        let mut item = encode(call, expires_at);
+        item.insert(SENDER.to_owned(), text(&sender.0.to_string()));
         let result = self
             .client
             .put_item()
             .table_name(&self.table)
-            .set_item(Some(encode(call, expires_at)))
+            .set_item(Some(item))
             .condition_expression("attribute_not_exists(call_id)")
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .send()
@@ -198,7 +278,7 @@ impl Calls for CallStore {
             Ok(_) => Ok(Creation::Created),
             Err(SdkError::ServiceError(context)) => match context.into_err() {
                 PutItemError::ConditionalCheckFailedException(failed) => match failed.item() {
-                    Some(item) => Ok(Creation::Exists(Box::new(decode(item)?))),
+                    Some(item) => Ok(Creation::refused(decode(item)?, last_sender(item), sender)),
                     None => Err(StoreError::Malformed {
                         what: "call",
                         field: "call_id",
@@ -297,6 +377,47 @@ impl Calls for CallStore {
         }
     }
 
+    async fn take_over_sending(
+        &self,
+        id: CallId,
+        sender: SenderId,
+    ) -> Result<Takeover, StoreError> {
+        let result = self
+            .update_pending(id, "")
+            .update_expression("SET #sender = :sender")
+            .expression_attribute_names("#sender", SENDER)
+            .expression_attribute_values(":sender", text(&sender.0.to_string()))
+            .send()
+            .await;
+        match settle(result.map(|output| output.attributes))? {
+            Settled::Written(_) => Ok(Takeover::Taken),
+            Settled::Refused(None) => Ok(Takeover::Missing),
+            Settled::Refused(Some(item)) => Ok(Takeover::NotPending(Box::new(decode(&item)?))),
+        }
+    }
+
+    async fn fail_unsent(
+        &self,
+        pending: &Call,
+        sender: SenderId,
+        now: Timestamp,
+    ) -> Result<Unsent, StoreError> {
+        let event = CallEvent::Failed(FailureReason::NotQueued);
+        let Some((failed, _)) = pending.next(&event, When::ours(now)) else {
+            return Ok(Unsent::NotPending(Box::new(pending.clone())));
+        };
+        let update = self
+            .update_pending(pending.request.id, " AND #sender = :sender")
+            .expression_attribute_names("#sender", SENDER)
+            .expression_attribute_values(":sender", text(&sender.0.to_string()));
+        let result = set_progress(update, &failed).send().await;
+        match settle(result.map(|output| output.attributes))? {
+            Settled::Written(_) => Ok(Unsent::Marked),
+            Settled::Refused(None) => Ok(Unsent::Missing),
+            Settled::Refused(Some(item)) => Ok(Unsent::refused(decode(&item)?, &failed)),
+        }
+    }
+
     async fn fail_pending(
         &self,
         pending: &Call,
@@ -314,6 +435,26 @@ impl Calls for CallStore {
     ) -> Result<PendingEnd, StoreError> {
         let hangup = CallEvent::HangupRequested(HangupOrigin::Client);
         self.end_pending(pending, &hangup, now).await
+    }
+
+    async fn note_waiting(&self, id: CallId, reason: WaitingReason) -> Result<(), StoreError> {
+        let result = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key(tables::CALLS_KEY, AttributeValue::S(id.to_string()))
+            .update_expression("SET waiting_reason = :reason")
+            .condition_expression(
+                "#status = :pending AND attribute_not_exists(#owner) \
+                 AND attribute_not_exists(waiting_reason)",
+            )
+            .expression_attribute_names("#status", "status")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":pending", text(CallStatus::Pending.as_str()))
+            .expression_attribute_values(":reason", text(reason.as_str()))
+            .send()
+            .await;
+        settle(result.map(|output| output.attributes)).map(|_| ())
     }
 
     async fn held(
@@ -369,6 +510,12 @@ fn set_progress(mut update: UpdateItemFluentBuilder, call: &Call) -> UpdateItemF
         expression.push_str(&removed.join(", "));
     }
     update.update_expression(expression)
+}
+
+/// The sender that a record names last. A record of an earlier release names none.
+fn last_sender(item: &Item) -> Option<SenderId> {
+    let text = item.get(SENDER)?.as_s().ok()?;
+    text.parse().ok().map(SenderId)
 }
 
 enum Settled {

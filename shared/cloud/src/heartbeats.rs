@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
-use domain::{BridgeId, Timestamp};
+use domain::{BridgeId, Timestamp, WaitingReason};
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
@@ -46,6 +46,8 @@ pub struct Heartbeat {
     pub events_up: bool,
     /// Whether ARI answered last.
     pub ari_up: bool,
+    /// Why it takes no calls from the queue now, although it is up.
+    pub waiting: Option<WaitingReason>,
     /// Calls under way.
     pub live_calls: u64,
     /// Its metrics in Prometheus' text format.
@@ -95,9 +97,13 @@ impl SignsOfLife for Heartbeats {
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+        let waiting = heartbeat
+            .waiting
+            .map(|reason| Item::from([("waiting".to_owned(), text(reason.as_str()))]));
         self.client
             .put_item()
             .table_name(&self.table)
+            .set_item(waiting)
             .item(tables::STATE_KEY, text(&key(&heartbeat.bridge_id)))
             .item("bridge_id", text(heartbeat.bridge_id.as_str()))
             .item("at", number(&heartbeat.at.as_millis()))
@@ -204,6 +210,7 @@ fn decode(item: &Item) -> Option<Heartbeat> {
         version: text("version").cloned().unwrap_or_default(),
         events_up: flag("events_up"),
         ari_up: flag("ari_up"),
+        waiting: text("waiting").and_then(|reason| reason.parse().ok()),
         live_calls: item
             .get("live_calls")
             .and_then(|value| value.as_n().ok()?.parse().ok())

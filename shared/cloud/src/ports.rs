@@ -6,20 +6,47 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::{
     BridgeId, Call, CallId, ClaimId, ControlMessage, FailureReason, QueueMessage, Timestamp,
+    WaitingReason,
 };
 
-use crate::calls::{Claim, Creation, PendingEnd, Saved};
+use crate::calls::{Claim, Creation, PendingEnd, Saved, SenderId, Takeover, Unsent};
 use crate::queue::{Delivery, Receipt};
 use crate::{Heartbeat, StoreError};
 
 /// The table of calls, as far as a call on its way needs it.
 #[async_trait]
 pub trait Calls: Send + Sync {
-    /// Records a new call, to be forgotten after `expires_at`.
+    /// Records a new call, to be forgotten after `expires_at`, whose last sender is `sender`.
+    /// Repeated after a lost answer, the same `sender` finds that it created the call.
     ///
     /// # Errors
     /// If the table cannot be written; the call may have been recorded.
-    async fn create(&self, call: &Call, expires_at: Timestamp) -> Result<Creation, StoreError>;
+    async fn create(
+        &self,
+        call: &Call,
+        sender: SenderId,
+        expires_at: Timestamp,
+    ) -> Result<Creation, StoreError>;
+
+    /// Makes `sender` the last sender of a call that is pending and nobody's. Whoever queues a call
+    /// that is recorded already does so first, so that no earlier sender marks the call failed.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the change may have been recorded.
+    async fn take_over_sending(&self, id: CallId, sender: SenderId)
+    -> Result<Takeover, StoreError>;
+
+    /// Marks a call as not queued that is pending, nobody's, and last sent by `sender`, so that no
+    /// bridge will dial it.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the change may have been recorded.
+    async fn fail_unsent(
+        &self,
+        pending: &Call,
+        sender: SenderId,
+        now: Timestamp,
+    ) -> Result<Unsent, StoreError>;
 
     /// Reads a call, as it was written last.
     ///
@@ -70,6 +97,12 @@ pub trait Calls: Send + Sync {
         now: Timestamp,
     ) -> Result<PendingEnd, StoreError>;
 
+    /// Notes in the record of a pending call why it waits, unless a reason is noted already.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the reason may have been noted.
+    async fn note_waiting(&self, id: CallId, reason: WaitingReason) -> Result<(), StoreError>;
+
     /// The first calls of `holder` ([`crate::tables::PENDING`] or [`crate::tables::held_by`]) in the order in
     /// which something is due: when, and which. At most `most` of them, and only those due before `due_before`.
     ///
@@ -93,6 +126,13 @@ pub trait Queue: Send + Sync {
     /// # Errors
     /// If SQS does not take it, or gives no answer; then it may have been sent.
     async fn send(&self, message: &QueueMessage) -> Result<(), StoreError>;
+
+    /// Sends the text of a delivered message again, as a new message that is delivered after
+    /// `delay` (at most 15 minutes). The queue counts its deliveries from one.
+    ///
+    /// # Errors
+    /// If SQS does not take it, or gives no answer; then it may have been sent.
+    async fn send_again(&self, body: &str, delay: Duration) -> Result<(), StoreError>;
 
     /// Receives up to `most` messages, waiting up to `wait` for the first; none of
     /// them is delivered again for `invisible`.

@@ -18,6 +18,9 @@ pub const MAX_BATCH: usize = 10;
 /// Longest that SQS waits for a message.
 pub const MAX_WAIT: Duration = Duration::from_secs(20);
 
+/// Longest delay of a message.
+const MAX_DELAY: Duration = Duration::from_mins(15);
+
 /// What names a delivery when it is deleted or given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt(pub String);
@@ -92,6 +95,18 @@ impl Queue for CallQueue {
             .send_message()
             .queue_url(&self.url)
             .message_body(body)
+            .send()
+            .await
+            .map_err(StoreError::unavailable("SendMessage"))?;
+        Ok(())
+    }
+
+    async fn send_again(&self, body: &str, delay: Duration) -> Result<(), StoreError> {
+        self.client
+            .send_message()
+            .queue_url(&self.url)
+            .message_body(body)
+            .delay_seconds(seconds(delay.min(MAX_DELAY)))
             .send()
             .await
             .map_err(StoreError::unavailable("SendMessage"))?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::{
     BridgeId, CallId, CallerId, ClaimId, DialplanTarget, Endpoint, FailureReason, HangupCause,
-    HangupOrigin, Media, PhoneNumber, SipCode, Timestamp, Variables,
+    HangupOrigin, Media, PhoneNumber, SipCode, Timestamp, Variables, WaitingReason,
 };
 
 /// Where a call stands: `pending → dialing → ringing → answered → completed`, and from any
@@ -234,8 +234,27 @@ pub struct Call {
     pub hangup_cause: Option<HangupCause>,
     /// The SIP code of its end, if there was one.
     pub sip_code: Option<SipCode>,
+    /// Why it was given back to the queue when a bridge could call nobody, the first time.
+    pub waiting_reason: Option<WaitingReason>,
     /// What happened, in order; at most one entry of each kind.
     pub timeline: Vec<TimelineEntry>,
+}
+
+/// Added to a call's dial timeout and limit: how long the hangup itself may take.
+pub const DEADLINE_GRACE: Duration = Duration::from_secs(30);
+
+impl CallRequest {
+    /// How long the answered call may last, where a bridge allows `most`.
+    #[must_use]
+    pub fn limit(&self, most: Duration) -> Duration {
+        self.max_duration.map_or(most, |asked| asked.min(most))
+    }
+
+    /// How long after the claim the call must be over, where an answered call may last `limit`.
+    #[must_use]
+    pub fn deadline_after(&self, limit: Duration) -> Duration {
+        self.dial_timeout + limit + DEADLINE_GRACE
+    }
 }
 
 impl Call {
@@ -263,13 +282,30 @@ impl Call {
             failure_reason: None,
             hangup_cause: None,
             sip_code: None,
+            waiting_reason: None,
             timeline: vec![created],
         }
     }
 
-    /// How long the callee was on the line: from the answer to the end.
+    /// How long the callee was on the line: from the answer to the end. `None` if the end was not
+    /// seen, because a guess would make a wrong bill.
     #[must_use]
     pub fn duration(&self) -> Option<Duration> {
+        if self.status != CallStatus::Completed
+            || self.failure_reason == Some(FailureReason::EndNotSeen)
+        {
+            return None;
+        }
         Some(self.ended_at?.since(self.answered_at?))
+    }
+
+    /// The latest moment at which the answered call can have ended: its limit after the answer. The
+    /// limit is what the deadline leaves of the time after the claim.
+    #[must_use]
+    pub fn latest_end(&self) -> Option<Timestamp> {
+        let (claimed, deadline) = (self.dialed_at?, self.deadline?);
+        let besides = self.request.deadline_after(Duration::ZERO);
+        let limit = deadline.since(claimed).saturating_sub(besides);
+        Some(self.answered_at?.plus(limit))
     }
 }

@@ -61,6 +61,15 @@ impl FromStr for Extension {
     }
 }
 
+impl FromStr for Priority {
+    type Err = InvalidPriority;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number: i64 = text.parse().map_err(|_| InvalidPriority)?;
+        Self::try_from(number)
+    }
+}
+
 impl TryFrom<i64> for Priority {
     type Error = InvalidPriority;
 

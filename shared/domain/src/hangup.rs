@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::rules::{Rule, kept};
+
 /// A hangup cause: ITU-T Q.850, table 1, as Asterisk reports it in `ChannelDestroyed`.
 ///
 /// The causes that decide a call's status have names; the others are carried as
@@ -141,9 +143,67 @@ impl SipCode {
     }
 }
 
+/// How a channel ended, as far as the far end said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// The Q.850 cause.
+    pub cause: HangupCause,
+    /// The SIP response code with which the far end refused the call, if it did.
+    pub sip_code: Option<SipCode>,
+}
+
+impl Ending {
+    /// The cause of the `ChannelHangupRequest` that Asterisk sends when the hangup was asked for on
+    /// our side: by a `DELETE`, or by the timeout of the dial. It is `AST_SOFTHANGUP_EXPLICIT`.
+    pub const ASKED_BY_US: HangupCause = HangupCause::Other(32);
+
+    /// Reads the `cause` and `tech_cause` of a `ChannelDestroyed`, and the `announced` cause of the
+    /// last `ChannelHangupRequest` before it.
+    ///
+    /// Asterisk derives a SIP code from a hangup of our own, too (480 when the dial's timeout is
+    /// over). Such a code was never said by the far end, so it is left out.
+    #[must_use]
+    pub fn read(
+        cause: HangupCause,
+        tech_cause: Option<SipCode>,
+        announced: Option<HangupCause>,
+    ) -> Self {
+        let ours = announced == Some(Self::ASKED_BY_US) && kept(Rule::OwnTimeoutIsNoAnswer);
+        Self {
+            cause: cause.or_announced(announced),
+            sip_code: tech_cause.filter(|_| !ours),
+        }
+    }
+
+    /// Whether it gives no reason: 16 is what Asterisk says when it has nothing better to say.
+    #[must_use]
+    pub fn says_nothing(self) -> bool {
+        self.sip_code.is_none()
+            && matches!(
+                self.cause,
+                HangupCause::NormalClearing | HangupCause::Unknown
+            )
+    }
+
+    /// The end of a channel that an undialled or unseen call leaves: nothing is known of it.
+    pub const UNKNOWN: Self = Self {
+        cause: HangupCause::Unknown,
+        sip_code: None,
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_code_after_a_hangup_of_ours_is_not_the_callees() {
+        let code = SipCode::new(480);
+        let read = |announced| Ending::read(HangupCause::NoAnswer, code, announced).sip_code;
+        assert_eq!(read(Some(Ending::ASKED_BY_US)), None);
+        assert_eq!(read(Some(HangupCause::NoAnswer)), code);
+        assert_eq!(read(None), code);
+    }
 
     #[test]
     fn every_number_is_a_cause_and_keeps_its_number() {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CallId, CallRequest, DialplanTarget, Media, Priority, Timestamp, Variables};
+use crate::{CallId, CallRequest, CallerId, DialplanTarget, Media, Priority, Timestamp, Variables};
 
 /// A message between the functions and the bridges.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum QueueMessage {
     Dial(CallRequest),
 }
 
-/// Longest message that is read, in bytes. Ours are under 1 KiB.
+/// Longest message that is read, in bytes. The longest that a request can lead to is shorter.
 pub const MAX_MESSAGE_LENGTH: usize = 32 * 1024;
 
 /// The text is not a message of ours. The text itself is not part of the error: it may
@@ -161,10 +161,10 @@ impl QueueMessage {
                 .transpose()?,
             dial_timeout: Duration::from_millis(wire.dial_timeout_ms),
             max_duration: wire.max_duration_ms.map(Duration::from_millis),
-            variables: field("variables", Variables::new(wire.variables))?,
+            variables: field("variables", Variables::read_back(wire.variables))?,
             caller_id: wire
                 .caller_id
-                .map(|text| field("caller_id", text.parse()))
+                .map(|text| field("caller_id", CallerId::read_back(&text)))
                 .transpose()?,
             created_at: Timestamp::from_millis(wire.created_at_ms),
             dial_before: Timestamp::from_millis(wire.dial_before_ms),
@@ -204,6 +204,39 @@ mod tests {
             QueueMessage::decode(&message.encode().unwrap()).unwrap(),
             message
         );
+    }
+
+    #[test]
+    fn the_longest_request_makes_a_message_that_is_read() {
+        let QueueMessage::Dial(mut request) = QueueMessage::decode(MESSAGE).unwrap();
+        let value = "😀".repeat(crate::variables::MAX_VARIABLE_VALUE);
+        let name = |n| format!("{n:a>64}");
+        let variables =
+            (10..10 + crate::variables::MAX_VARIABLES).map(|n| (name(n), value.clone()));
+        request.variables = Variables::new(variables.collect()).unwrap();
+        let uri = format!("sound:{}", "x".repeat(crate::media::MAX_MEDIA_URI - 6));
+        request.media = Some(Media::new(&vec![uri; crate::media::MAX_MEDIA]).unwrap());
+        let caller = format!("\"{}\" <+{}>", "é".repeat(40), "5".repeat(20));
+        request.caller_id = Some(caller.parse().unwrap());
+        request.target.context = "c".repeat(79).parse().unwrap();
+        request.target.extension = "e".repeat(79).parse().unwrap();
+        request.endpoint = format!("P/{}", "x".repeat(253)).parse().unwrap();
+        request.request_id = "\"".repeat(128);
+        let message = QueueMessage::Dial(request);
+        let text = message.encode().unwrap();
+        assert_eq!(QueueMessage::decode(&text).unwrap(), message);
+        assert!(text.len() > 20_000, "{}", text.len());
+    }
+
+    #[test]
+    fn what_an_earlier_release_took_from_a_request_is_read_back() {
+        let message = MESSAGE
+            .replace(r#""100""#, r#""\"+1 555 000 0100\"""#)
+            .replace("Zoë", "a\u{ffff}");
+        let QueueMessage::Dial(request) = QueueMessage::decode(&message).unwrap();
+        let caller_id = request.caller_id.unwrap();
+        assert_eq!(caller_id.name(), Some("+1 555 000 0100"));
+        assert_eq!(request.variables.get()["NAME"], "a\u{ffff}");
     }
 
     #[test]

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use crate::rules::{Rule, kept};
-use crate::{CallRequest, FailureReason, HangupCause, SipCode, Timestamp};
+use crate::{CallRequest, FailureReason, Timestamp, WaitingReason};
 
 /// Something the shell tells the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +24,13 @@ pub enum Input {
     StasisStarted,
     /// `StasisStart` did not come in time.
     StasisStartTimedOut,
-    /// `ChannelDestroyed` of the channel that was started. One that ends before it starts is found missing when the
-    /// wait for its start is over.
-    ChannelDestroyed(HangupCause, Option<SipCode>),
+    /// ARI's answer to [`Action::ExplainRefusal`].
+    RefusalExplained(Refusal),
+    /// ARI's answer to [`Action::CheckTarget`].
+    TargetChecked(TargetReply),
+    /// `ChannelDestroyed` of the channel that was started. One that ends before it starts is found
+    /// missing when the wait for its start is over.
+    ChannelDestroyed,
     /// What [`Action::Inspect`] found.
     Inspected(Inspection),
     /// The store's answer to [`Action::Claim`].
@@ -48,10 +52,37 @@ pub enum CreateReply {
     Created,
     /// 409: a channel with this id lives.
     Exists,
-    /// 500 `Allocation failed`, or 400: this endpoint will not do.
+    /// 500 `Allocation failed`, which does not say why: nobody was called.
     Refused,
+    /// 400: ARI does not understand the endpoint.
+    Invalid,
     /// No answer, or another that says nothing about this call. It may have taken effect.
     Unavailable,
+}
+
+/// Why Asterisk refused to make a channel, as far as it can be found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Asterisk says that it has no such endpoint or technology. It says so for a moment, too, while
+    /// a reload takes an endpoint away and brings it back.
+    Missing,
+    /// The endpoint is one callee's own phone, and it is offline.
+    Unreachable,
+    /// Nobody can be called through this trunk, or through this Asterisk, at present.
+    Temporary(WaitingReason),
+    /// Asterisk could not be asked.
+    Unknown,
+}
+
+/// Whether the dialplan has the place where the answered call is to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TargetReply {
+    /// It has.
+    Exists,
+    /// It lacks the context, the extension or the priority.
+    Missing,
+    /// Asterisk could not be asked.
+    Unknown,
 }
 
 /// The store's answer to a claim.
@@ -127,28 +158,35 @@ pub enum Action {
     AwaitStasisStart,
     /// Read the record and the channel, answered by [`Input::Inspected`].
     Inspect,
+    /// Find out why the create was refused, answered by [`Input::RefusalExplained`].
+    ExplainRefusal,
+    /// Ask whether the dialplan has the call's target, answered by [`Input::TargetChecked`].
+    CheckTarget,
     /// Claim the call in the store, answered by [`Input::ClaimReplied`].
     Claim,
     /// From now on the call is ours: apply events to it and write it back.
     Follow,
     /// `POST /channels/{id}/dial`, answered by [`Input::DialReplied`]; after this delay.
     Dial(Duration),
-    /// Start the timer for an event that confirms the dial.
-    AwaitDialConfirmation,
+    /// Start the timer for an event that confirms the dial, of this length.
+    AwaitDialConfirmation(Duration),
     /// `DELETE /channels/{id}` of a channel that was not dialled.
     HangUpUndialled,
     /// `DELETE /channels/{id}` of a followed call whose dial nothing confirmed.
     HangUpUnconfirmed,
-    /// The followed call's channel is gone.
-    RecordEnd(HangupCause, Option<SipCode>),
     /// The followed call cannot be dialled.
     RecordDialFailure(FailureReason),
     /// Mark the still pending call failed, answered by [`Input::FailureRecorded`].
     RecordFailure(FailureReason),
     /// The message is done with.
     DeleteMessage,
-    /// The message becomes visible again after this long.
-    ReturnMessage(Duration),
+    /// The message becomes visible again.
+    ReturnMessage {
+        /// After this long.
+        after: Duration,
+        /// Why nobody could be called, if that is known.
+        reason: Option<WaitingReason>,
+    },
 }
 
 /// How often and how long the machine tries.
@@ -185,20 +223,26 @@ impl RetryPolicy {
 
 /// How soon a message comes back that another bridge seems to be working on.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(2);
+/// How long after a missing endpoint the create is tried once more. A reload of Asterisk's
+/// configuration may take an endpoint away for a moment.
+pub const MISSING_AGAIN_AFTER: Duration = Duration::from_secs(4);
+/// How long a `Dial` event may take after Asterisk has taken the dial. It comes within milliseconds;
+/// an Asterisk without descriptors sends none at all.
+pub const DIAL_EVENT_WITHIN: Duration = Duration::from_secs(10);
+/// How long an event may take to confirm a dial whose answer was lost.
+pub const LOST_DIAL_EVENT_WITHIN: Duration = Duration::from_secs(3);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Creating,
     WaitingToCreate,
     AwaitingStasisStart,
+    Explaining,
+    CheckingTarget,
     Inspecting,
-    Claiming {
-        gone: Option<(HangupCause, Option<SipCode>)>,
-    },
-    Dialling {
-        confirmed: bool,
-    },
-    AwaitingDialConfirmation,
+    Claiming { gone: bool },
+    Dialling { confirmed: bool },
+    AwaitingDialConfirmation { message_deleted: bool },
     RecordingFailure,
     Done,
 }
@@ -209,6 +253,10 @@ pub struct Origination {
     state: State,
     policy: RetryPolicy,
     failed_attempts: u8,
+    /// Asterisk has said once that the endpoint is missing.
+    missing: bool,
+    /// The answered call goes on in the dialplan, so that its target has to exist.
+    has_target: bool,
 }
 
 impl Origination {
@@ -229,6 +277,8 @@ impl Origination {
             state,
             policy,
             failed_attempts: 0,
+            missing: false,
+            has_target: request.media.is_none(),
         };
         (origination, vec![action])
     }
@@ -240,7 +290,15 @@ impl Origination {
             state: State::Done,
             policy,
             failed_attempts: 0,
+            missing: false,
+            has_target: false,
         }
+    }
+
+    /// Whether all that is missing is an event that confirms the dial. The call is followed then.
+    #[must_use]
+    pub fn awaits_confirmation_only(&self) -> bool {
+        matches!(self.state, State::AwaitingDialConfirmation { .. })
     }
 
     /// Whether the machine has nothing more to say about the message.
@@ -262,7 +320,26 @@ impl Origination {
                     return self.go(State::Dialling { confirmed: false }, [dial]);
                 }
                 // Also when the create's answer is late or was lost: the channel is there and ours.
-                self.go(State::Claiming { gone: None }, [Action::Claim])
+                if self.has_target && kept(Rule::TargetAskedFirst) {
+                    self.go(State::CheckingTarget, [Action::CheckTarget])
+                } else {
+                    self.go(State::Claiming { gone: false }, [Action::Claim])
+                }
+            }
+            (State::Explaining, Input::RefusalExplained(refusal)) => self.explained(refusal),
+            (State::CheckingTarget, Input::TargetChecked(TargetReply::Missing)) => self.go(
+                State::RecordingFailure,
+                [
+                    Action::HangUpUndialled,
+                    Action::RecordFailure(FailureReason::ContextMissing),
+                ],
+            ),
+            (State::CheckingTarget, Input::TargetChecked(_)) => {
+                self.go(State::Claiming { gone: false }, [Action::Claim])
+            }
+            // Nobody has claimed the call yet, so it can wait for another channel.
+            (State::CheckingTarget, Input::ChannelDestroyed) => {
+                self.give_back(LOOK_AGAIN_AFTER, Some(WaitingReason::AsteriskRefuses))
             }
             (State::Creating, Input::Created(reply)) => self.created(reply),
             (State::WaitingToCreate, Input::RetryDue) => {
@@ -272,12 +349,9 @@ impl Origination {
                 self.go(State::Inspecting, [Action::Inspect])
             }
             (State::Inspecting, Input::Inspected(inspection)) => self.inspected(inspection),
-            (State::Claiming { .. }, Input::ChannelDestroyed(cause, sip_code)) => self.go(
-                State::Claiming {
-                    gone: Some((cause, sip_code)),
-                },
-                [],
-            ),
+            (State::Claiming { .. }, Input::ChannelDestroyed) => {
+                self.go(State::Claiming { gone: true }, [])
+            }
             (State::Claiming { gone }, Input::ClaimReplied(reply)) => {
                 self.claim_replied(reply, gone)
             }
@@ -285,17 +359,17 @@ impl Origination {
                 self.dial_replied(reply, confirmed)
             }
             // The end of a followed call is recorded by the call itself; the answer to the dial still comes.
-            (State::Dialling { .. }, Input::DialConfirmed | Input::ChannelDestroyed(..)) => {
+            (State::Dialling { .. }, Input::DialConfirmed | Input::ChannelDestroyed) => {
                 self.go(State::Dialling { confirmed: true }, [])
             }
             (
-                State::AwaitingDialConfirmation,
-                Input::DialConfirmed | Input::ChannelDestroyed(..),
-            ) => self.go(State::Done, [Action::DeleteMessage]),
-            (State::AwaitingDialConfirmation, Input::DialConfirmationTimedOut) => self.go(
-                State::Done,
-                [Action::HangUpUnconfirmed, Action::DeleteMessage],
-            ),
+                State::AwaitingDialConfirmation { message_deleted },
+                Input::DialConfirmed | Input::ChannelDestroyed,
+            ) => self.finish(message_deleted, None),
+            (
+                State::AwaitingDialConfirmation { message_deleted },
+                Input::DialConfirmationTimedOut,
+            ) => self.finish(message_deleted, Some(Action::HangUpUnconfirmed)),
             (State::RecordingFailure, Input::FailureRecorded(RecordReply::Settled)) => {
                 self.go(State::Done, [Action::DeleteMessage])
             }
@@ -305,7 +379,7 @@ impl Origination {
                 self.go(State::Done, [Action::DeleteMessage])
             }
             (State::RecordingFailure, Input::FailureRecorded(RecordReply::Unavailable)) => {
-                self.give_back(self.policy.return_after)
+                self.give_back(self.policy.return_after, None)
             }
             _ => Vec::new(),
         }
@@ -326,18 +400,48 @@ impl Origination {
                 self.go(State::Done, [Action::DeleteMessage])
             }
             CreateReply::Exists => self.go(State::Inspecting, [Action::Inspect]),
-            CreateReply::Refused => self.go(
-                State::RecordingFailure,
-                [Action::RecordFailure(FailureReason::EndpointUnavailable)],
-            ),
+            CreateReply::Refused if kept(Rule::RefusedCreateWaits) => {
+                self.go(State::Explaining, [Action::ExplainRefusal])
+            }
+            CreateReply::Refused | CreateReply::Invalid => {
+                self.fail_pending(FailureReason::EndpointUnavailable)
+            }
             CreateReply::Unavailable => {
                 self.failed_attempts = self.failed_attempts.saturating_add(1);
                 match self.policy.delay(self.failed_attempts) {
                     Some(delay) => self.go(State::WaitingToCreate, [Action::RetryCreate(delay)]),
-                    None => self.give_back(self.policy.return_after),
+                    None => self.give_back(
+                        self.policy.return_after,
+                        Some(WaitingReason::AsteriskUnreachable),
+                    ),
                 }
             }
         }
+    }
+
+    fn explained(&mut self, refusal: Refusal) -> Vec<Action> {
+        let return_after = self.policy.return_after;
+        match refusal {
+            Refusal::Missing if self.missing || !kept(Rule::MissingProvenTwice) => {
+                self.fail_pending(FailureReason::EndpointUnavailable)
+            }
+            Refusal::Missing => {
+                self.missing = true;
+                self.go(
+                    State::WaitingToCreate,
+                    [Action::RetryCreate(MISSING_AGAIN_AFTER)],
+                )
+            }
+            Refusal::Unreachable => self.fail_pending(FailureReason::Unreachable),
+            Refusal::Temporary(reason) => self.give_back(return_after, Some(reason)),
+            Refusal::Unknown => {
+                self.give_back(return_after, Some(WaitingReason::AsteriskUnreachable))
+            }
+        }
+    }
+
+    fn fail_pending(&mut self, reason: FailureReason) -> Vec<Action> {
+        self.go(State::RecordingFailure, [Action::RecordFailure(reason)])
     }
 
     fn inspected(&mut self, inspection: Inspection) -> Vec<Action> {
@@ -347,11 +451,14 @@ impl Origination {
                 State::Done,
                 [
                     Action::HangUpUndialled,
-                    Action::ReturnMessage(LOOK_AGAIN_AFTER),
+                    Action::ReturnMessage {
+                        after: LOOK_AGAIN_AFTER,
+                        reason: None,
+                    },
                 ],
             ),
             Inspection::Pending(ChannelOwner::AnotherBridge | ChannelOwner::Nobody) => {
-                self.give_back(LOOK_AGAIN_AFTER)
+                self.give_back(LOOK_AGAIN_AFTER, None)
             }
             Inspection::NotPending(ChannelOwner::ThisBridge) => self.go(
                 State::Done,
@@ -361,15 +468,11 @@ impl Origination {
             | Inspection::NotPending(ChannelOwner::AnotherBridge | ChannelOwner::Nobody) => {
                 self.go(State::Done, [Action::DeleteMessage])
             }
-            Inspection::Unavailable => self.give_back(self.policy.return_after),
+            Inspection::Unavailable => self.give_back(self.policy.return_after, None),
         }
     }
 
-    fn claim_replied(
-        &mut self,
-        reply: ClaimReply,
-        gone: Option<(HangupCause, Option<SipCode>)>,
-    ) -> Vec<Action> {
+    fn claim_replied(&mut self, reply: ClaimReply, gone: bool) -> Vec<Action> {
         self.failed_attempts = 0;
         let reply = match reply {
             ClaimReply::Unavailable if !kept(Rule::UnansweredClaimNotDialled) => {
@@ -378,15 +481,16 @@ impl Origination {
             reply => reply,
         };
         match (reply, gone) {
-            (ClaimReply::Claimed, None) => self.go(
+            (ClaimReply::Claimed, false) => self.go(
                 State::Dialling { confirmed: false },
                 [Action::Follow, Action::Dial(Duration::ZERO)],
             ),
-            (ClaimReply::Claimed, Some((cause, sip_code))) => self.go(
+            // The channel has gone undialled meanwhile.
+            (ClaimReply::Claimed, true) => self.go(
                 State::Done,
                 [
                     Action::Follow,
-                    Action::RecordEnd(cause, sip_code),
+                    Action::RecordDialFailure(FailureReason::NotDialled),
                     Action::DeleteMessage,
                 ],
             ),
@@ -409,7 +513,10 @@ impl Origination {
                 State::Done,
                 [
                     Action::HangUpUndialled,
-                    Action::ReturnMessage(self.policy.return_after),
+                    Action::ReturnMessage {
+                        after: self.policy.return_after,
+                        reason: None,
+                    },
                 ],
             ),
         }
@@ -417,9 +524,20 @@ impl Origination {
 
     fn dial_replied(&mut self, reply: DialReply, confirmed: bool) -> Vec<Action> {
         match reply {
-            DialReply::Dialled => self.go(State::Done, [Action::DeleteMessage]),
             _ if confirmed => self.go(State::Done, [Action::DeleteMessage]),
-            DialReply::Gone => self.end_undialled(FailureReason::EndedUnanswered, false),
+            DialReply::Dialled if !kept(Rule::DialSeenInTime) => {
+                self.go(State::Done, [Action::DeleteMessage])
+            }
+            DialReply::Dialled => self.go(
+                State::AwaitingDialConfirmation {
+                    message_deleted: true,
+                },
+                [
+                    Action::DeleteMessage,
+                    Action::AwaitDialConfirmation(DIAL_EVENT_WITHIN),
+                ],
+            ),
+            DialReply::Gone => self.end_undialled(FailureReason::NotDialled, false),
             DialReply::Refused => self.end_undialled(FailureReason::DialRefused, true),
             DialReply::NotSent | DialReply::Lost
                 if reply == DialReply::NotSent || !kept(Rule::DialOnce) =>
@@ -431,8 +549,10 @@ impl Origination {
                 }
             }
             DialReply::NotSent | DialReply::Lost => self.go(
-                State::AwaitingDialConfirmation,
-                [Action::AwaitDialConfirmation],
+                State::AwaitingDialConfirmation {
+                    message_deleted: false,
+                },
+                [Action::AwaitDialConfirmation(LOST_DIAL_EVENT_WITHIN)],
             ),
         }
     }
@@ -447,8 +567,14 @@ impl Origination {
         actions
     }
 
-    fn give_back(&mut self, after: Duration) -> Vec<Action> {
-        self.go(State::Done, [Action::ReturnMessage(after)])
+    fn finish(&mut self, message_deleted: bool, action: Option<Action>) -> Vec<Action> {
+        self.state = State::Done;
+        let delete = (!message_deleted).then_some(Action::DeleteMessage);
+        action.into_iter().chain(delete).collect()
+    }
+
+    fn give_back(&mut self, after: Duration, reason: Option<WaitingReason>) -> Vec<Action> {
+        self.go(State::Done, [Action::ReturnMessage { after, reason }])
     }
 
     fn go<const N: usize>(&mut self, state: State, actions: [Action; N]) -> Vec<Action> {

@@ -1,8 +1,10 @@
-//! What a channel's end means for its call: the table of endings.
+//! Why a call failed, and what the end of a channel means for its call.
 
 use std::fmt;
 use std::str::FromStr;
 
+use crate::endings::{self, Alert};
+use crate::hangup::Ending;
 use crate::rules::{Rule, kept};
 use crate::transition::HangupOrigin;
 use crate::{CallStatus, HangupCause};
@@ -24,8 +26,24 @@ pub enum FailureReason {
     AsteriskRestarted,
     /// Its bridge went away and nobody followed it to its end.
     BridgeLost,
-    /// The callee refused the call.
+    /// The channel ended before Asterisk dialled it: no phone rang.
+    NotDialled,
+    /// The dialplan has no such context, extension or priority. Nobody was called.
+    ContextMissing,
+    /// The callee, or the callee's side, declined the call.
     Rejected,
+    /// The callee's side does not want calls from this caller (607). Do not call again.
+    Unwanted,
+    /// An intermediary blocked the call, as unwanted in its opinion (608).
+    Blocked,
+    /// The provider refused the call, not the callee.
+    RefusedByProvider,
+    /// The callee cannot be reached now: the phone is off or not registered.
+    Unreachable,
+    /// The callee is elsewhere, and the call does not follow a redirection.
+    Redirected,
+    /// The two ends have no codec or no encryption in common.
+    IncompatibleMedia,
     /// The number is not in use, or not in a valid format.
     UnallocatedNumber,
     /// The network or the callee's equipment is out of order.
@@ -42,13 +60,19 @@ pub enum FailureReason {
     EndedUnanswered,
     /// It lasted past its deadline before it was answered.
     DeadlineExceeded,
-    /// The callee answered, and `media` could not be played to its end. The call is `completed` all the same.
+    /// The callee answered, and not all of `media` was heard. The call is `completed` all the same.
     MediaFailed,
+    /// The callee answered, and whether all of `media` was heard was not seen. The call is
+    /// `completed` all the same.
+    MediaUnconfirmed,
+    /// The callee answered, and the end of the call was not seen, so that its duration is not
+    /// known. The call is `completed` all the same.
+    EndNotSeen,
 }
 
 impl FailureReason {
     /// All reasons.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 27] = [
         Self::NotQueued,
         Self::Expired,
         Self::EndpointUnavailable,
@@ -56,7 +80,15 @@ impl FailureReason {
         Self::OutcomeUnknown,
         Self::AsteriskRestarted,
         Self::BridgeLost,
+        Self::NotDialled,
+        Self::ContextMissing,
         Self::Rejected,
+        Self::Unwanted,
+        Self::Blocked,
+        Self::RefusedByProvider,
+        Self::Unreachable,
+        Self::Redirected,
+        Self::IncompatibleMedia,
         Self::UnallocatedNumber,
         Self::NetworkError,
         Self::Congestion,
@@ -66,7 +98,18 @@ impl FailureReason {
         Self::EndedUnanswered,
         Self::DeadlineExceeded,
         Self::MediaFailed,
+        Self::MediaUnconfirmed,
+        Self::EndNotSeen,
     ];
+
+    /// Whether a call that has this reason was answered and is completed all the same.
+    #[must_use]
+    pub const fn is_of_completed(self) -> bool {
+        matches!(
+            self,
+            Self::MediaFailed | Self::MediaUnconfirmed | Self::EndNotSeen
+        )
+    }
 
     /// The name in the API and in the record.
     #[must_use]
@@ -79,7 +122,15 @@ impl FailureReason {
             Self::OutcomeUnknown => "outcome_unknown",
             Self::AsteriskRestarted => "asterisk_restarted",
             Self::BridgeLost => "bridge_lost",
+            Self::NotDialled => "not_dialled",
+            Self::ContextMissing => "context_missing",
             Self::Rejected => "rejected",
+            Self::Unwanted => "unwanted",
+            Self::Blocked => "blocked",
+            Self::RefusedByProvider => "refused_by_provider",
+            Self::Unreachable => "unreachable",
+            Self::Redirected => "redirected",
+            Self::IncompatibleMedia => "incompatible_media",
             Self::UnallocatedNumber => "unallocated_number",
             Self::NetworkError => "network_error",
             Self::Congestion => "congestion",
@@ -89,6 +140,8 @@ impl FailureReason {
             Self::EndedUnanswered => "ended_unanswered",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::MediaFailed => "media_failed",
+            Self::MediaUnconfirmed => "media_unconfirmed",
+            Self::EndNotSeen => "end_not_seen",
         }
     }
 }
@@ -115,133 +168,184 @@ impl FromStr for FailureReason {
     }
 }
 
+/// Whether the call's channel was dialled, as far as Asterisk's events tell.
+///
+/// `Dial` events that name the channel as their `peer` tell that Asterisk has begun to dial it. An
+/// undialled channel ends with causes and codes that look like a callee's (16, or 21 with 603), so
+/// its end says nothing about a callee.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialled {
+    /// A `Dial` event was seen.
+    Yes,
+    /// It was not: no event came although all would have been seen, or the dial was never sent.
+    No,
+    /// Events may have been missed.
+    Unknown,
+}
+
 /// What is known of a call when its channel ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     /// The callee answered.
     pub answered: bool,
-    /// A phone rang, or early media played.
-    pub alerted: bool,
+    /// What else the callee was heard to do.
+    pub alert: Alert,
     /// Who asked for the end, if we did.
     pub hangup: Option<HangupOrigin>,
-    /// What Asterisk gave as the cause.
-    pub cause: HangupCause,
+    /// How the channel ended.
+    pub ending: Ending,
+    /// Whether the channel was dialled.
+    pub dialled: Dialled,
+    /// The channel is one half of a Local channel, so that a dialplan decides what is dialled.
+    pub local: bool,
+}
+
+impl Facts {
+    /// The cause of the end: what the dialplan behind a Local channel said before we hung up, if the
+    /// end itself says nothing.
+    #[must_use]
+    pub fn cause(&self) -> HangupCause {
+        match self.hangup {
+            Some(HangupOrigin::CalleeBusy) if self.ending.says_nothing() => HangupCause::UserBusy,
+            Some(HangupOrigin::CalleeCongested) if self.ending.says_nothing() => {
+                HangupCause::NoCircuitAvailable
+            }
+            _ => self.ending.cause,
+        }
+    }
 }
 
 /// The final status of a call whose channel has ended, as seen on a real Asterisk 22.
 ///
-/// An answered call is completed whatever ended it. `no_answer` needs a phone
-/// that was alerted; a 16 that was never up is no completed call.
+/// An answered call is completed whatever ended it. `no_answer` needs a callee that was alerted. A
+/// call that nobody was seen to dial never ends by what its channel's end says.
 #[must_use]
 pub fn final_status(facts: Facts) -> (CallStatus, Option<FailureReason>) {
     use FailureReason as Why;
-    use HangupCause as Cause;
 
+    let failed = |reason| (CallStatus::Failed, Some(reason));
     if facts.answered && kept(Rule::AnsweredIsCompleted) {
         return (CallStatus::Completed, None);
     }
     match facts.hangup {
         Some(HangupOrigin::Client) => return (CallStatus::Canceled, None),
-        Some(HangupOrigin::Deadline) => return (CallStatus::Failed, Some(Why::DeadlineExceeded)),
-        Some(HangupOrigin::UnconfirmedDial) if !facts.alerted => {
-            return (CallStatus::Failed, Some(Why::OutcomeUnknown));
+        Some(HangupOrigin::Deadline) => return failed(Why::DeadlineExceeded),
+        Some(HangupOrigin::UnconfirmedDial) if !facts.alert.alerted => {
+            return failed(Why::OutcomeUnknown);
         }
-        // Media are played to answered calls only.
-        Some(HangupOrigin::UnconfirmedDial | HangupOrigin::MediaOver) | None => {}
+        _ => {}
     }
-    let reason = match facts.cause {
-        Cause::UserBusy => return (CallStatus::Busy, None),
-        Cause::NoUserResponse | Cause::NoAnswer
-            if facts.alerted || !kept(Rule::NoAnswerNeedsAlert) =>
-        {
-            return (CallStatus::NoAnswer, None);
+    if kept(Rule::UndialledNotRead) {
+        match facts.dialled {
+            Dialled::Yes => {}
+            Dialled::No => return failed(Why::NotDialled),
+            Dialled::Unknown => return failed(Why::OutcomeUnknown),
         }
-        Cause::NoUserResponse | Cause::NoAnswer => Why::NoResponse,
-        Cause::CallRejected => Why::Rejected,
-        // The old number of a subscriber who moved is out of use as well.
-        Cause::UnallocatedNumber | Cause::NumberChanged | Cause::InvalidNumberFormat => {
-            Why::UnallocatedNumber
-        }
-        Cause::NetworkOutOfOrder | Cause::DestinationOutOfOrder | Cause::TemporaryFailure => {
-            Why::NetworkError
-        }
-        Cause::NoCircuitAvailable | Cause::SwitchCongestion => Why::Congestion,
-        Cause::SubscriberAbsent => Why::SubscriberAbsent,
-        Cause::NoRoute => Why::NoRoute,
-        Cause::NormalClearing | Cause::Unknown | Cause::Other(_) => Why::EndedUnanswered,
+    }
+    let ending = Ending {
+        cause: facts.cause(),
+        sip_code: facts.ending.sip_code,
     };
-    (CallStatus::Failed, Some(reason))
+    // A dialplan without the extension ends like one that has called somebody and said no more.
+    if facts.local && ending.says_nothing() && !facts.alert.alerted {
+        return failed(Why::OutcomeUnknown);
+    }
+    let alert = if kept(Rule::NoAnswerNeedsAlert) {
+        facts.alert
+    } else {
+        Alert {
+            alerted: true,
+            rang: true,
+        }
+    };
+    endings::read(ending, alert)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hangup::SipCode;
 
-    fn ended(answered: bool, alerted: bool, cause: u16) -> (CallStatus, Option<&'static str>) {
-        let (status, reason) = final_status(Facts {
-            answered,
-            alerted,
+    const RANG: Alert = Alert {
+        alerted: true,
+        rang: true,
+    };
+
+    fn facts(cause: u16, code: u16) -> Facts {
+        Facts {
+            answered: false,
+            alert: RANG,
             hangup: None,
-            cause: cause.into(),
-        });
-        (status, reason.map(FailureReason::as_str))
+            ending: Ending {
+                cause: cause.into(),
+                sip_code: SipCode::new(code),
+            },
+            dialled: Dialled::Yes,
+            local: false,
+        }
+    }
+
+    fn reason(facts: Facts) -> Option<&'static str> {
+        final_status(facts).1.map(FailureReason::as_str)
     }
 
     #[test]
-    fn endings_are_those_seen_on_a_real_asterisk() {
-        use CallStatus::{Busy, Completed, Failed, NoAnswer};
-        for (name, answered, alerted, cause, expected) in [
-            ("sip-answered", true, true, 16, (Completed, None)),
-            ("sip-callee-hangs-up", true, false, 16, (Completed, None)),
-            ("sip-busy", false, true, 17, (Busy, None)),
-            ("sip-no-answer", false, true, 19, (NoAnswer, None)),
-            ("sip-timeout", false, true, 18, (NoAnswer, None)),
-            ("sip-declined", false, true, 21, (Failed, Some("rejected"))),
-            (
-                "local-unallocated",
-                false,
-                false,
-                1,
-                (Failed, Some("unallocated_number")),
-            ),
-            (
-                "sip-server-error",
-                false,
-                true,
-                38,
-                (Failed, Some("network_error")),
-            ),
-            (
-                "local-congestion",
-                false,
-                false,
-                34,
-                (Failed, Some("congestion")),
-            ),
-            (
-                "sip-trunk-down",
-                false,
-                false,
-                19,
-                (Failed, Some("no_response")),
-            ),
-            (
-                "local-no-such-extension",
-                false,
-                false,
-                16,
-                (Failed, Some("ended_unanswered")),
-            ),
-            (
-                "unknown cause",
-                false,
-                false,
-                127,
-                (Failed, Some("ended_unanswered")),
-            ),
+    fn an_answered_call_is_completed_whatever_ends_it() {
+        let answered = Facts {
+            answered: true,
+            ..facts(17, 486)
+        };
+        assert_eq!(final_status(answered), (CallStatus::Completed, None));
+    }
+
+    #[test]
+    fn the_end_of_a_channel_that_was_not_seen_dialled_is_not_read() {
+        for (dialled, expected) in [
+            (Dialled::No, "not_dialled"),
+            (Dialled::Unknown, "outcome_unknown"),
+            (Dialled::Yes, "rejected"),
         ] {
-            assert_eq!(ended(answered, alerted, cause), expected, "{name}");
+            let undialled = Facts {
+                dialled,
+                ..facts(21, 603)
+            };
+            assert_eq!(reason(undialled), Some(expected));
         }
+    }
+
+    #[test]
+    fn a_local_channel_that_says_nothing_may_have_called_somebody() {
+        let silent = Facts {
+            local: true,
+            alert: Alert {
+                alerted: false,
+                rang: false,
+            },
+            ..facts(16, 0)
+        };
+        assert_eq!(reason(silent), Some("outcome_unknown"));
+        let rang = Facts {
+            alert: RANG,
+            ..silent
+        };
+        assert_eq!(reason(rang), Some("ended_unanswered"));
+    }
+
+    #[test]
+    fn a_refusal_behind_a_local_channel_counts_unless_its_end_says_more() {
+        let busy = Facts {
+            local: true,
+            hangup: Some(HangupOrigin::CalleeBusy),
+            ..facts(16, 0)
+        };
+        assert_eq!(final_status(busy), (CallStatus::Busy, None));
+        let congested = |cause| Facts {
+            local: true,
+            hangup: Some(HangupOrigin::CalleeCongested),
+            ..facts(cause, 0)
+        };
+        assert_eq!(reason(congested(16)), Some("congestion"));
+        assert_eq!(reason(congested(21)), Some("rejected"));
     }
 
     #[test]
@@ -249,9 +353,8 @@ mod tests {
         let end = |answered, hangup| {
             final_status(Facts {
                 answered,
-                alerted: true,
                 hangup: Some(hangup),
-                cause: HangupCause::NormalClearing,
+                ..facts(16, 0)
             })
         };
         assert_eq!(end(false, HangupOrigin::Client).0, CallStatus::Canceled);

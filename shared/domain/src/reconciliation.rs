@@ -82,7 +82,7 @@ pub fn reconcile(call: &Call, channel: ChannelSeen, known: Knowledge) -> Verdict
             Verdict::HangUpAndEnd(CallEvent::Failed(FailureReason::OutcomeUnknown))
         }
         (Answered, ChannelSeen::Down) if !known.dialled => {
-            Verdict::HangUpAndEnd(CallEvent::ENDED_UNSEEN)
+            Verdict::HangUpAndEnd(CallEvent::EndUnseen)
         }
         // The event that told us may be faster than the state that we see.
         (Ringing | Answered, ChannelSeen::Down) => Verdict::Follow(None),
@@ -94,7 +94,7 @@ pub fn reconcile(call: &Call, channel: ChannelSeen, known: Knowledge) -> Verdict
             Verdict::HangUpAndEnd(CallEvent::Failed(FailureReason::OutcomeUnknown))
         }
         (_, ChannelSeen::Gone) if !kept(Rule::GoneIsOver) => Verdict::Follow(None),
-        (Answered, ChannelSeen::Gone) => Verdict::End(CallEvent::ENDED_UNSEEN),
+        (Answered, ChannelSeen::Gone) => Verdict::End(CallEvent::EndUnseen),
         (Dialing | Ringing, ChannelSeen::Gone) => {
             let restarted = known
                 .asterisk_started_at
@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
     use crate::transition::tests::{any_event, claimed, pending};
-    use crate::{HangupCause, Media, When};
+    use crate::{Heard, Media, When};
 
     #[test]
     fn a_call_that_was_played_to_is_not_played_to_again() {
@@ -143,7 +143,7 @@ mod tests {
         }
         let waits = ChannelSeen::Up { in_stasis: true };
         assert_eq!(reconcile(&call, waits, NOTHING), Verdict::SendOn);
-        let (played, _) = call.next(&CallEvent::Played { whole: true }, at).unwrap();
+        let (played, _) = call.next(&CallEvent::Played(Heard::All), at).unwrap();
         let over = CallEvent::HangupRequested(HangupOrigin::MediaOver);
         assert_eq!(
             reconcile(&played, waits, NOTHING),
@@ -173,10 +173,7 @@ mod tests {
         let hangup = CallEvent::HangupRequested(HangupOrigin::Client);
         let unwanted = after(&[claimed(), CallEvent::Answered, hangup]);
         let unknown = CallEvent::Failed(FailureReason::OutcomeUnknown);
-        let ended = CallEvent::Ended {
-            cause: HangupCause::Unknown,
-            sip_code: None,
-        };
+        let ended = CallEvent::EndUnseen;
         for (call, seen, expected) in [
             (&dialing, Gone, Verdict::End(unknown.clone())),
             (&dialing, Down, Verdict::HangUpAndEnd(unknown.clone())),

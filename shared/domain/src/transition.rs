@@ -1,10 +1,11 @@
 //! How a call moves: one pure, total function from a call and an event to the call after it.
 
-use crate::outcome::{Facts, final_status};
+use crate::endings::Alert;
+use crate::outcome::{Dialled, Facts, final_status};
 use crate::rules::{Rule, kept};
 use crate::{
-    BridgeId, Call, CallStatus, ClaimId, FailureReason, HangupCause, SipCode, TimelineEntry,
-    TimelineKind, Timestamp,
+    BridgeId, Call, CallStatus, ClaimId, Ending, FailureReason, TimelineEntry, TimelineKind,
+    Timestamp,
 };
 
 /// Something that happened to a call.
@@ -25,30 +26,42 @@ pub enum CallEvent {
     Rang,
     /// The callee answered: `Dial` with `ANSWER`, or the channel's state `Up`.
     Answered,
-    /// The call's `media` have been played, or could not be.
-    Played {
-        /// Whether they were played to their end.
-        whole: bool,
-    },
+    /// Playing the call's `media` is over.
+    Played(Heard),
     /// One of us asked Asterisk to hang up.
     HangupRequested(HangupOrigin),
     /// The channel is gone: `ChannelDestroyed`.
     Ended {
-        /// The event's `cause`.
-        cause: HangupCause,
-        /// The event's `tech_cause`.
-        sip_code: Option<SipCode>,
+        /// How it ended.
+        ending: Ending,
+        /// Whether it was dialled.
+        dialled: Dialled,
     },
+    /// The channel is gone, and its `ChannelDestroyed` was not seen.
+    EndUnseen,
     /// It came to nothing without a channel's end to tell.
     Failed(FailureReason),
 }
 
-impl CallEvent {
-    /// The end of a channel whose own event never came.
-    pub const ENDED_UNSEEN: Self = Self::Ended {
-        cause: HangupCause::Unknown,
-        sip_code: None,
-    };
+/// How much of its `media` a callee has heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Heard {
+    /// Every item was played to its end.
+    All,
+    /// At least one item was not played, or not to its end.
+    NotAll,
+    /// The end of the list was not seen.
+    Unknown,
+}
+
+impl Heard {
+    const fn as_reason(self) -> Option<FailureReason> {
+        match self {
+            Self::All => None,
+            Self::NotAll => Some(FailureReason::MediaFailed),
+            Self::Unknown => Some(FailureReason::MediaUnconfirmed),
+        }
+    }
 }
 
 /// Who of us asked for a call's end.
@@ -62,6 +75,22 @@ pub enum HangupOrigin {
     UnconfirmedDial,
     /// There is nothing more to play.
     MediaOver,
+    /// The dialplan behind a Local channel said that the callee is busy (`Dial` with `BUSY`).
+    CalleeBusy,
+    /// The dialplan behind a Local channel said that the call failed (`Dial` with `CONGESTION`).
+    CalleeCongested,
+}
+
+impl HangupOrigin {
+    /// All origins.
+    pub const ALL: [Self; 6] = [
+        Self::Client,
+        Self::Deadline,
+        Self::UnconfirmedDial,
+        Self::MediaOver,
+        Self::CalleeBusy,
+        Self::CalleeCongested,
+    ];
 }
 
 /// When something happened.
@@ -153,9 +182,9 @@ impl Call {
                 Some((call, effect))
             }
 
-            (Answered, CallEvent::Played { whole }) if self.plays() => {
+            (Answered, CallEvent::Played(heard)) if self.plays() => {
                 let mut call = self.moved(Answered, TimelineKind::Played, at);
-                call.failure_reason = (!whole).then_some(FailureReason::MediaFailed);
+                call.failure_reason = heard.as_reason();
                 Some((call, Effect::HangUp))
             }
             (Dialing | Ringing | Answered, CallEvent::HangupRequested(origin)) => {
@@ -167,18 +196,11 @@ impl Call {
                 Some((call, Effect::None))
             }
 
-            (Dialing | Ringing | Answered, CallEvent::Ended { cause, sip_code }) => {
-                let (status, reason) = final_status(Facts {
-                    answered: self.answered_at.is_some(),
-                    alerted: self.alerted_at.is_some(),
-                    hangup: self.hangup,
-                    cause: *cause,
-                });
-                let mut call = self.ended(status, at);
-                call.failure_reason = reason.or(self.failure_reason);
-                call.hangup_cause = Some(*cause);
-                call.sip_code = *sip_code;
-                Some((call, Effect::Forget))
+            (Dialing | Ringing | Answered, CallEvent::Ended { ending, dialled }) => {
+                Some((self.ended_by(*ending, *dialled, at), Effect::Forget))
+            }
+            (Dialing | Ringing | Answered, CallEvent::EndUnseen) => {
+                Some((self.ended_unseen(at), Effect::Forget))
             }
             (Pending | Dialing | Ringing | Answered, CallEvent::Failed(reason)) => {
                 // It came to nothing because its client had it hung up.
@@ -196,10 +218,11 @@ impl Call {
                 CallEvent::Progressed
                 | CallEvent::Rang
                 | CallEvent::Answered
+                | CallEvent::EndUnseen
                 | CallEvent::Ended { .. },
             )
             // A second claim, what is played to nobody, and signals of what is known.
-            | (_, CallEvent::Claimed { .. } | CallEvent::Played { .. })
+            | (_, CallEvent::Claimed { .. } | CallEvent::Played(_))
             | (Dialing | Ringing | Answered, CallEvent::Progressed)
             | (Ringing | Answered, CallEvent::Rang)
             | (Answered, CallEvent::Answered)
@@ -213,6 +236,63 @@ impl Call {
                 _,
             ) => None,
         }
+    }
+
+    /// The call after the end of its channel.
+    fn ended_by(&self, ending: Ending, dialled: Dialled, at: When) -> Self {
+        let facts = self.facts(ending, dialled);
+        let (status, reason) = final_status(facts);
+        let mut call = self.ended(status, at);
+        call.failure_reason = reason.or(self.failure_reason);
+        // What Asterisk says of a channel that nobody dialled is not a callee's word.
+        if facts.dialled == Dialled::Yes {
+            call.hangup_cause = Some(facts.cause());
+            call.sip_code = ending.sip_code;
+        }
+        call
+    }
+
+    /// The call after an end of its channel that was not seen.
+    fn ended_unseen(&self, at: When) -> Self {
+        let facts = self.facts(Ending::UNKNOWN, Dialled::Unknown);
+        let (status, reason) = match final_status(facts) {
+            (CallStatus::Completed, _) => (CallStatus::Completed, FailureReason::EndNotSeen),
+            (CallStatus::Canceled, _) => return self.ended(CallStatus::Canceled, at),
+            (status, Some(FailureReason::DeadlineExceeded)) => {
+                (status, FailureReason::DeadlineExceeded)
+            }
+            _ => (CallStatus::Failed, FailureReason::OutcomeUnknown),
+        };
+        let mut call = self.ended(status, at);
+        call.failure_reason = Some(reason);
+        if status == CallStatus::Completed && kept(Rule::UnseenEndBounded) {
+            // The call cannot have lasted beyond its limit, whenever that is noticed.
+            call.ended_at = call.ended_at.min(self.latest_end().or(call.ended_at));
+        }
+        call
+    }
+
+    fn facts(&self, ending: Ending, dialled: Dialled) -> Facts {
+        Facts {
+            answered: self.answered_at.is_some(),
+            alert: Alert {
+                alerted: self.alerted_at.is_some(),
+                rang: self.ringing_at.is_some(),
+            },
+            hangup: self.hangup,
+            ending,
+            dialled: if self.is_known_dialled(dialled) {
+                Dialled::Yes
+            } else {
+                dialled
+            },
+            local: self.request.endpoint.is_local(),
+        }
+    }
+
+    /// Whether the channel was dialled, by the events of its end or by what the record has.
+    fn is_known_dialled(&self, dialled: Dialled) -> bool {
+        dialled == Dialled::Yes || self.alerted_at.is_some() || self.answered_at.is_some()
     }
 
     /// Whether something is being played to the callee.
@@ -270,7 +350,7 @@ pub(crate) mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{CallRequest, DialplanTarget, Media, Priority, Variables};
+    use crate::{CallRequest, DialplanTarget, HangupCause, Media, Priority, SipCode, Variables};
 
     pub(crate) fn pending() -> Call {
         Call::new(CallRequest {
@@ -304,8 +384,11 @@ pub(crate) mod tests {
 
     fn ended(cause: u16) -> CallEvent {
         CallEvent::Ended {
-            cause: cause.into(),
-            sip_code: None,
+            ending: Ending {
+                cause: cause.into(),
+                sip_code: None,
+            },
+            dialled: Dialled::Yes,
         }
     }
 
@@ -349,10 +432,10 @@ pub(crate) mod tests {
         let mut effects = Vec::new();
         for event in [
             claimed(),
-            CallEvent::Played { whole: true },
+            CallEvent::Played(Heard::All),
             CallEvent::Answered,
-            CallEvent::Played { whole: false },
-            CallEvent::Played { whole: true },
+            CallEvent::Played(Heard::NotAll),
+            CallEvent::Played(Heard::All),
             CallEvent::HangupRequested(HangupOrigin::MediaOver),
             ended(16),
         ] {
@@ -374,6 +457,27 @@ pub(crate) mod tests {
             (call.status, call.failure_reason),
             (CallStatus::Completed, Some(FailureReason::MediaFailed))
         );
+    }
+
+    #[test]
+    fn an_end_that_was_not_seen_has_no_duration_and_is_no_later_than_the_limit() {
+        // The claim at 2,000 has a deadline of 200,000, which leaves 138 s after the answer.
+        let mut call = pending();
+        for (event, millis) in [
+            (claimed(), 2_000),
+            (CallEvent::Answered, 5_000),
+            (CallEvent::EndUnseen, 999_000),
+        ] {
+            let at = When::ours(Timestamp::from_millis(millis));
+            call = call.next(&event, at).unwrap().0;
+        }
+        assert_eq!(
+            (call.status, call.failure_reason, call.duration()),
+            (CallStatus::Completed, Some(FailureReason::EndNotSeen), None)
+        );
+        assert_eq!(call.ended_at, Some(Timestamp::from_millis(5_000 + 138_000)));
+        let (call, _) = play(&[claimed(), CallEvent::Rang, CallEvent::EndUnseen]);
+        assert_eq!(call.failure_reason, Some(FailureReason::OutcomeUnknown));
     }
 
     #[test]
@@ -432,23 +536,28 @@ pub(crate) mod tests {
             Just(CallEvent::Progressed),
             Just(CallEvent::Rang),
             Just(CallEvent::Answered),
-            any::<bool>().prop_map(|whole| CallEvent::Played { whole }),
-            prop_oneof![
-                Just(HangupOrigin::Client),
-                Just(HangupOrigin::Deadline),
-                Just(HangupOrigin::UnconfirmedDial),
-                Just(HangupOrigin::MediaOver)
-            ]
-            .prop_map(CallEvent::HangupRequested),
-            (any::<u16>(), proptest::option::of(100u16..700)).prop_map(|(cause, sip)| {
-                CallEvent::Ended {
-                    cause: (cause % 130).into(),
-                    sip_code: sip.and_then(SipCode::new),
-                }
-            }),
+            proptest::sample::select(vec![Heard::All, Heard::NotAll, Heard::Unknown])
+                .prop_map(CallEvent::Played),
+            proptest::sample::select(HangupOrigin::ALL.to_vec())
+                .prop_map(CallEvent::HangupRequested),
+            (
+                any::<u16>(),
+                proptest::option::of(100u16..700),
+                proptest::sample::select(vec![Dialled::Yes, Dialled::No, Dialled::Unknown])
+            )
+                .prop_map(|(cause, sip, dialled)| {
+                    CallEvent::Ended {
+                        ending: Ending {
+                            cause: (cause % 130).into(),
+                            sip_code: sip.and_then(SipCode::new),
+                        },
+                        dialled,
+                    }
+                }),
+            Just(CallEvent::EndUnseen),
             proptest::sample::select(FailureReason::ALL.to_vec())
-                .prop_filter("only of what was played", |reason| *reason
-                    != FailureReason::MediaFailed)
+                .prop_filter("only of a call that is not completed", |reason| !reason
+                    .is_of_completed())
                 .prop_map(CallEvent::Failed),
         ]
     }
@@ -499,8 +608,12 @@ pub(crate) mod tests {
                 prop_assert_eq!(kinds.len(), next.timeline.len(), "a kind twice in the timeline");
 
                 prop_assert_eq!(next.status.is_terminal(), next.ended_at.is_some());
-                prop_assert_eq!(next.status == CallStatus::Failed, next.failure_reason.is_some()
-                    && next.failure_reason != Some(FailureReason::MediaFailed));
+                prop_assert_eq!(next.status == CallStatus::Failed, next.failure_reason
+                    .is_some_and(|reason| !reason.is_of_completed()));
+                prop_assert!(next.duration().is_none() || next.status == CallStatus::Completed);
+                if let (CallEvent::EndUnseen, Some(limit)) = (event, next.latest_end()) {
+                    prop_assert!(call.answered_at.is_none() || next.ended_at <= Some(limit));
+                }
                 prop_assert!(next.status != CallStatus::Completed || next.answered_at.is_some());
                 prop_assert!(next.status != CallStatus::NoAnswer || next.alerted_at.is_some());
                 prop_assert_eq!(next.owner.is_some(), next.dialed_at.is_some());

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::text::is_carried;
+
 /// Most variables of one call.
 pub const MAX_VARIABLES: usize = 20;
 /// Longest name, in bytes.
@@ -25,19 +27,36 @@ pub enum InvalidVariable {
         "must have names of 1 to {MAX_VARIABLE_NAME} letters, digits and '_', not beginning with a digit"
     )]
     Name,
-    /// The value is too long or holds control characters.
+    /// The value is too long, or holds a character that does not reach Asterisk.
     #[error(
-        "must have values of at most {MAX_VARIABLE_VALUE} characters without control characters"
+        "must have values of at most {MAX_VARIABLE_VALUE} characters without control characters, \
+         U+FFFE and U+FFFF"
     )]
     Value,
 }
 
 impl Variables {
-    /// Takes variables, if all of them are allowed.
+    /// Takes the variables of a request, if all of them are allowed.
     ///
     /// # Errors
     /// The first rule that one of them breaks.
     pub fn new(variables: BTreeMap<String, String>) -> Result<Self, InvalidVariable> {
+        Self::checked(variables, is_carried)
+    }
+
+    /// Takes the variables of a record or a message. An earlier release may have recorded
+    /// characters that a message cannot carry; such a record still has to be readable.
+    ///
+    /// # Errors
+    /// The first rule that one of them breaks.
+    pub fn read_back(variables: BTreeMap<String, String>) -> Result<Self, InvalidVariable> {
+        Self::checked(variables, |c| !c.is_control())
+    }
+
+    fn checked(
+        variables: BTreeMap<String, String>,
+        allowed: fn(char) -> bool,
+    ) -> Result<Self, InvalidVariable> {
         if variables.len() > MAX_VARIABLES {
             return Err(InvalidVariable::TooMany);
         }
@@ -49,7 +68,7 @@ impl Variables {
             {
                 return Err(InvalidVariable::Name);
             }
-            if value.chars().count() > MAX_VARIABLE_VALUE || value.chars().any(char::is_control) {
+            if value.chars().count() > MAX_VARIABLE_VALUE || !value.chars().all(allowed) {
                 return Err(InvalidVariable::Value);
             }
         }
@@ -90,9 +109,11 @@ mod tests {
         ] {
             assert_eq!(one(name, "x"), Err(InvalidVariable::Name), "{name}");
         }
-        for value in ["a\nb", "\u{0}", &"x".repeat(257)] {
+        for value in ["a\nb", "\u{0}", "a\u{ffff}", "\u{fffe}", &"x".repeat(257)] {
             assert_eq!(one("a", value), Err(InvalidVariable::Value), "{value:?}");
         }
+        let recorded = BTreeMap::from([("a".to_owned(), "\u{ffff}".to_owned())]);
+        assert!(Variables::read_back(recorded).is_ok());
         let many = (0..21).map(|n| (format!("v{n}"), String::new())).collect();
         assert_eq!(Variables::new(many), Err(InvalidVariable::TooMany));
     }

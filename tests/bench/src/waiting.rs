@@ -123,7 +123,7 @@ async fn recorded(world: &World, many: usize) -> Vec<Call> {
         .map(|_| {
             let number = number(CALLEE);
             let mut call = call_of(&number, cloud::clock::now());
-            let endpoint = format!("Local/{number}@outbound-ivr");
+            let endpoint = format!("Local/{number}@outbound-ivr/n");
             call.request.endpoint = endpoint.parse().expect("an endpoint");
             call.request.dial_before = call.request.created_at.plus(Duration::from_mins(10));
             call

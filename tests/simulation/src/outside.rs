@@ -7,16 +7,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bridge::Outside;
 use bridge::ari::event::Incoming;
-use bridge::ari::{AriError, Asterisk, ChannelReply, EventStream, SocketLost};
-use cloud::calls::{Claim, Creation, PendingEnd, Saved};
+use bridge::ari::{
+    AriError, Asterisk, Canary, Channel, ChannelReply, EndpointState, EventStream, NewChannel,
+    PlaybackId, SocketLost,
+};
+use cloud::calls::{Claim, Creation, PendingEnd, Saved, SenderId, Takeover, Unsent};
 use cloud::ports::{Calls, Control, Queue, SignsOfLife};
 use cloud::queue::{Delivery, Receipt};
 use cloud::{Heartbeat, StoreError};
+use domain::endpoint::Trunk;
 use domain::origination::{ChannelOwner, CreateReply, DialReply};
 use domain::reconciliation::ChannelSeen;
 use domain::{
-    AttemptId, BridgeId, Call, CallEvent, CallId, CallRequest, ClaimId, ControlMessage,
-    DialplanTarget, FailureReason, HangupOrigin, Media, QueueMessage, Timestamp,
+    BridgeId, Call, CallEvent, CallId, ClaimId, ControlMessage, DialplanTarget, FailureReason,
+    HangupOrigin, QueueMessage, Timestamp, WaitingReason,
 };
 use tokio::time::Instant;
 
@@ -105,10 +109,38 @@ impl Store {
 
 #[async_trait]
 impl Calls for Store {
-    async fn create(&self, call: &Call, _: Timestamp) -> Result<Creation, StoreError> {
-        let call = call.clone();
-        self.write(call.request.id, move |state| state.table.create(&call))
-            .await
+    async fn create(
+        &self,
+        call: &Call,
+        sender: SenderId,
+        _: Timestamp,
+    ) -> Result<Creation, StoreError> {
+        let (id, call) = (call.request.id, call.clone());
+        let request = move |state: &mut State| state.table.create(&call, sender);
+        self.write(id, request).await
+    }
+
+    async fn take_over_sending(
+        &self,
+        id: CallId,
+        sender: SenderId,
+    ) -> Result<Takeover, StoreError> {
+        let request = move |state: &mut State| {
+            state.witness.note("sending taken over", Some(id));
+            state.table.take_over_sending(id, sender)
+        };
+        self.write(id, request).await
+    }
+
+    async fn fail_unsent(
+        &self,
+        pending: &Call,
+        sender: SenderId,
+        now: Timestamp,
+    ) -> Result<Unsent, StoreError> {
+        let (id, pending) = (pending.request.id, pending.clone());
+        let request = move |state: &mut State| state.table.fail_unsent(&pending, sender, now);
+        self.write(id, request).await
     }
 
     async fn get(&self, id: CallId) -> Result<Option<Call>, StoreError> {
@@ -157,6 +189,13 @@ impl Calls for Store {
         let event = CallEvent::HangupRequested(HangupOrigin::Client);
         let request = move |state: &mut State| state.table.end_pending(&pending, &event, now);
         self.write(id, request).await
+    }
+
+    async fn note_waiting(&self, id: CallId, reason: WaitingReason) -> Result<(), StoreError> {
+        self.ask(Some(id), move |_, state| {
+            state.table.note_waiting(id, reason);
+        })
+        .await
     }
 
     async fn held(
@@ -223,6 +262,17 @@ impl Queue for Messages {
             world.queued.notify_waiters();
         };
         self.ask(Some(id), request).await
+    }
+
+    async fn send_again(&self, body: &str, delay: Duration) -> Result<(), StoreError> {
+        let (body, control) = (body.to_owned(), self.control.clone());
+        let request = move |world: &Arc<World>, state: &mut State| {
+            // SQS counts in whole seconds.
+            let delay = Duration::from_secs(delay.as_secs());
+            queue(state, control.as_ref()).send(body.clone(), Instant::now() + delay);
+            world.queued.notify_waiters();
+        };
+        self.ask(None, request).await
     }
 
     async fn receive(
@@ -302,7 +352,7 @@ fn note_received(state: &mut State, taken: &[Delivery]) {
     }
 }
 
-/// A message may go when its call is claimed, or over.
+/// A message may go when its call is claimed, or over, or when it has been sent anew.
 fn deleted_rightly(state: &mut State, body: &str) {
     let Ok(QueueMessage::Dial(call)) = QueueMessage::decode(body) else {
         return;
@@ -313,7 +363,7 @@ fn deleted_rightly(state: &mut State, body: &str) {
         .table
         .get(id)
         .is_none_or(|call| call.owner.is_some() || call.status.is_terminal());
-    if !done {
+    if !done && !state.queue.holds(body) {
         state
             .witness
             .violation(id, "its message was deleted while it was pending");
@@ -382,13 +432,52 @@ impl Asterisk for Ari {
         self.ask("filter", None, |_, _, _| ()).await
     }
 
-    async fn create_channel(&self, call: &CallRequest, attempt: AttemptId) -> CreateReply {
-        let (id, app) = (call.id, self.app());
+    async fn create_channel(&self, new: NewChannel<'_>) -> CreateReply {
+        let (call, app) = (new.call.clone(), self.app());
+        let (id, attempt, ends_after) = (call.id, new.attempt, new.ends_after);
         let request = move |world: &Arc<World>, state: &mut State, host| {
-            switch::create(world, state, host, (id, attempt), &app)
+            let new = NewChannel {
+                call: &call,
+                attempt,
+                ends_after,
+            };
+            switch::create(world, state, host, new, &app)
         };
         let reply = self.ask("create", Some(id), request).await;
         reply.unwrap_or(CreateReply::Unavailable)
+    }
+
+    async fn try_canary(&self) -> Result<Canary, AriError> {
+        self.ask("canary", None, |_, state, host| {
+            state.switches[host].try_canary()
+        })
+        .await
+    }
+
+    async fn delete_canary(&self) -> Result<(), AriError> {
+        self.ask("canary", None, |_, _, _| ()).await
+    }
+
+    async fn endpoint_state(&self, trunk: &Trunk) -> Result<EndpointState, AriError> {
+        let trunk = trunk.clone();
+        self.ask("endpoint", None, move |_, state, host| {
+            state.switches[host].endpoint_state(&trunk)
+        })
+        .await
+    }
+
+    async fn target_exists(&self, id: CallId, _: &DialplanTarget) -> Result<bool, AriError> {
+        self.ask("target", Some(id), move |_, state, _| {
+            switch::target_exists(state, id)
+        })
+        .await
+    }
+
+    async fn set_limit(&self, id: CallId, ends_after: Duration) -> Result<ChannelReply, AriError> {
+        self.ask("limit", Some(id), move |world, state, host| {
+            switch::set_limit(world, state, host, id, ends_after)
+        })
+        .await
     }
 
     async fn dial(&self, id: CallId, ring_for: Duration) -> DialReply {
@@ -413,16 +502,18 @@ impl Asterisk for Ari {
         .await
     }
 
-    async fn play(&self, id: CallId, _: &Media) -> Result<ChannelReply, AriError> {
-        self.ask("play", Some(id), move |world, state, host| {
-            switch::play(world, state, host, id)
-        })
-        .await
+    async fn play(&self, playback: PlaybackId, _: &str) -> Result<ChannelReply, AriError> {
+        // Tells one request, however often it arrives, from another.
+        let request = fastrand::u64(..);
+        let request = move |world: &Arc<World>, state: &mut State, host| {
+            switch::play(world, state, host, playback, request)
+        };
+        self.ask("play", Some(playback.call), request).await
     }
 
-    async fn is_playing(&self, id: CallId) -> Result<bool, AriError> {
-        self.ask("playback", Some(id), move |_, state, host| {
-            state.switches[host].is_playing(id)
+    async fn is_playing(&self, playback: PlaybackId) -> Result<bool, AriError> {
+        self.ask("playback", Some(playback.call), move |_, state, host| {
+            switch::is_playing(state, host, playback)
         })
         .await
     }
@@ -449,10 +540,10 @@ impl Asterisk for Ari {
         .await
     }
 
-    async fn our_channels(&self) -> Result<Vec<CallId>, AriError> {
+    async fn channels(&self) -> Result<Vec<Channel>, AriError> {
         let app = self.app();
         self.ask("channels", None, move |_, state, host| {
-            state.switches[host].of(&app)
+            state.switches[host].seen_by(&app)
         })
         .await
     }

@@ -37,10 +37,38 @@ pub struct PlannedCall {
     pub queue_timeout: Duration,
     /// Whether its client repeats its request when it is not answered.
     pub repeats: bool,
+    /// How long its client waits for an answer before it repeats a request that may still be under way.
+    pub patience: Duration,
     /// After how long its client asks for its end.
     pub ends_after: Option<Duration>,
-    /// Whether it is played to instead of going on in the dialplan.
-    pub plays: bool,
+    /// What is played to it instead of going on in the dialplan, if anything is.
+    pub plays: Vec<Item>,
+    /// Whether the dialplan has the place where it is to go on.
+    pub target_exists: bool,
+    /// Whether it is answered behind a Local channel.
+    pub behind_local: bool,
+}
+
+/// Something that is played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// It is heard for so long.
+    Plays(Duration),
+    /// There is no such sound.
+    Fails,
+    /// It never finishes, and no event says so.
+    Vanishes,
+}
+
+/// What a callee is heard to do before it refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alert {
+    /// Nothing.
+    None,
+    /// It rings.
+    Rings,
+    /// An announcement plays.
+    EarlyMedia,
 }
 
 /// How a callee behaves.
@@ -62,6 +90,8 @@ pub enum Callee {
     TalksOn {
         /// How long it rings.
         after: Duration,
+        /// The dialplan takes the limit away that Asterisk was given.
+        clears: bool,
     },
     /// Early media, then it is answered.
     EarlyMedia {
@@ -70,18 +100,24 @@ pub enum Callee {
         /// How long the IVR takes.
         lasts: Duration,
     },
-    /// It rings, and is busy.
-    Busy {
+    /// It is refused over SIP, with a code that Asterisk makes a cause of.
+    Refuses {
+        /// What is heard before.
+        alert: Alert,
+        /// For how long.
+        after: Duration,
+        /// The SIP code.
+        code: u16,
+        /// Asterisk's cause for it.
+        cause: u16,
+    },
+    /// It rings, and is busy, behind a Local channel whose dialplan ends without a `Hangup`.
+    BusyBehindLocal {
         /// How long it rings.
         after: Duration,
     },
-    /// It rings, and is declined.
-    Declines {
-        /// How long it rings.
-        after: Duration,
-    },
-    /// There is no such number.
-    Unallocated,
+    /// An announcement plays until the call is given up.
+    EarlyMediaOnly,
     /// It rings until it is given up.
     NeverAnswers,
     /// Nothing is ever heard.
@@ -90,9 +126,35 @@ pub enum Callee {
     NoEndpoint,
 }
 
+/// Something that is wrong with an Asterisk for a while. Calls that are not claimed wait meanwhile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It makes no channels: a graceful restart is pending, say.
+    RefusesAll,
+    /// It makes no channels for calls, and says of nothing why.
+    RefusesCalls,
+    /// The trunk is offline.
+    TrunkOffline,
+    /// A reload has taken the trunk away.
+    TrunkMissing,
+    /// It has no ports for audio: it takes dials, and dials nobody.
+    NoPorts,
+    /// It has hardly a descriptor left: it takes dials, and nothing more is heard.
+    NoDescriptors,
+}
+
 /// Something that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
+    /// Something is wrong with an Asterisk for a while.
+    Trouble {
+        /// Whose.
+        bridge: usize,
+        /// What.
+        trouble: Trouble,
+        /// For how long.
+        lasts: Duration,
+    },
     /// A bridge is killed after so many more steps, and started again after a while, if at all.
     Kill {
         /// Which.
@@ -179,9 +241,13 @@ impl Plan {
     /// The plan of a seed, for so many calls. Draws from the thread's generator, which is to be seeded.
     #[must_use]
     pub fn draw(calls: usize) -> Self {
+        if fastrand::u32(..40) == 0 {
+            return Self::draw_long_outage(calls.min(30));
+        }
         let bridges = fastrand::usize(1..=3);
         let calm = fastrand::u32(..10) == 0;
         let stormy = fastrand::u32(..5) == 0;
+        let troubled = fastrand::u32(..4) == 0;
         let mut faults: Vec<_> = if calm {
             Vec::new()
         } else if stormy {
@@ -193,6 +259,11 @@ impl Plan {
             let fault = || (up_to(FAULTS_WITHIN), Fault::draw(bridges));
             std::iter::repeat_with(fault).take(many).collect()
         };
+        if troubled {
+            let many = fastrand::usize(1..=4);
+            let trouble = || (up_to(FAULTS_WITHIN), Fault::draw_trouble(bridges));
+            faults.extend(std::iter::repeat_with(trouble).take(many));
+        }
         faults.sort_by_key(|(at, _)| *at);
         Self {
             calls: (0..calls)
@@ -214,13 +285,60 @@ impl Plan {
             healed_after: FAULTS_WITHIN + Duration::from_mins(1),
         }
     }
+
+    /// One Asterisk that calls nobody for up to half an hour, while calls may wait for an hour.
+    fn draw_long_outage(calls: usize) -> Self {
+        let lasts = Duration::from_mins(fastrand::u64(10..=30));
+        let trouble = match fastrand::u32(..4) {
+            0 => Trouble::RefusesAll,
+            1 => Trouble::TrunkOffline,
+            _ => Trouble::RefusesCalls,
+        };
+        Self::of_outage(calls, trouble, lasts)
+    }
+
+    /// One Asterisk with one trouble from the beginning on, while calls may wait for an hour.
+    #[must_use]
+    pub fn of_outage(calls: usize, trouble: Trouble, lasts: Duration) -> Self {
+        let call = || PlannedCall {
+            queue_timeout: Duration::from_hours(1),
+            // Behind a Local channel no circuit opens: each call tries again and again.
+            behind_local: trouble == Trouble::RefusesCalls,
+            ..PlannedCall::draw(true, false)
+        };
+        let fault = Fault::Trouble {
+            bridge: 0,
+            trouble,
+            lasts,
+        };
+        Self {
+            calls: std::iter::repeat_with(call).take(calls).collect(),
+            bridges: 1,
+            lossy: 0,
+            duplicates: 0,
+            faults: vec![(Duration::ZERO, fault)],
+            healed_after: lasts,
+        }
+    }
 }
 
 impl PlannedCall {
     /// Whether it may wait in the queue for longer than anything goes wrong.
     #[must_use]
     pub fn is_patient(&self) -> bool {
-        self.queue_timeout == PATIENT
+        self.queue_timeout >= PATIENT
+    }
+
+    /// Whether it goes through the dialplan.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        matches!(self.callee, Callee::BusyBehindLocal { .. }) || self.behind_local
+    }
+
+    /// What is played, at this place of the list.
+    #[must_use]
+    pub fn item(&self, item: usize) -> Item {
+        self.plays.get(item).copied().unwrap_or(Item::Fails)
     }
 
     fn draw(calm: bool, stormy: bool) -> Self {
@@ -237,13 +355,33 @@ impl PlannedCall {
                 PATIENT
             },
             repeats: fastrand::bool(),
+            patience: if !calm && fastrand::bool() {
+                Duration::from_millis(fastrand::u64(300..4_000))
+            } else {
+                Duration::from_mins(1)
+            },
             ends_after: match fastrand::u32(..if stormy { 4 } else { 12 }) {
                 0 => Some(up_to(Duration::from_secs(15))),
                 1 => Some(up_to(Duration::from_millis(400))),
                 _ => None,
             },
-            plays: once_in(5),
+            plays: if once_in(5) { Item::draw() } else { Vec::new() },
+            target_exists: !once_in(40),
+            behind_local: once_in(8),
         }
+    }
+}
+
+impl Item {
+    /// A list of up to three.
+    fn draw() -> Vec<Self> {
+        let item = || match fastrand::u32(..16) {
+            0 => Self::Fails,
+            1 => Self::Vanishes,
+            _ => Self::Plays(Duration::from_millis(300) + up_to(Duration::from_secs(5))),
+        };
+        let many = fastrand::usize(1..=3);
+        std::iter::repeat_with(item).take(many).collect()
     }
 }
 
@@ -253,20 +391,73 @@ impl Callee {
         let lasts = Duration::from_millis(500) + up_to(Duration::from_secs(10));
         match fastrand::u32(..20) {
             0..=7 => Self::Answers { after, lasts },
-            8 => Self::TalksOn { after },
+            8 => Self::TalksOn {
+                after,
+                clears: fastrand::bool(),
+            },
             9 => Self::AnswersBriefly { lasts },
             10 | 11 => Self::EarlyMedia { after, lasts },
-            12 | 13 => Self::Busy { after },
-            14 => Self::Declines { after },
-            15 => Self::Unallocated,
-            16 | 17 => Self::NeverAnswers,
+            12..=14 => Self::draw_refusal(after),
+            15 => Self::BusyBehindLocal { after },
+            16 => Self::NeverAnswers,
+            17 => Self::EarlyMediaOnly,
             18 => Self::Silent,
             _ => Self::NoEndpoint,
         }
     }
 }
 
+impl Callee {
+    /// Codes and causes as a real Asterisk pairs them.
+    const REFUSALS: [(u16, u16); 12] = [
+        (302, 23),
+        (403, 21),
+        (404, 1),
+        (408, 18),
+        (480, 19),
+        (483, 19),
+        (486, 17),
+        (488, 58),
+        (503, 34),
+        (600, 17),
+        (603, 21),
+        (607, 127),
+    ];
+
+    fn draw_refusal(after: Duration) -> Self {
+        let (code, cause) = Self::REFUSALS[fastrand::usize(..Self::REFUSALS.len())];
+        let alert = match fastrand::u32(..3) {
+            0 => Alert::None,
+            1 => Alert::Rings,
+            _ => Alert::EarlyMedia,
+        };
+        Self::Refuses {
+            alert,
+            after,
+            code,
+            cause,
+        }
+    }
+}
+
 impl Fault {
+    /// Something wrong with one Asterisk.
+    fn draw_trouble(bridges: usize) -> Self {
+        let (trouble, most) = match fastrand::u32(..8) {
+            0 | 1 => (Trouble::RefusesAll, 60),
+            2 => (Trouble::RefusesCalls, 60),
+            3 | 4 => (Trouble::TrunkOffline, 60),
+            5 => (Trouble::TrunkMissing, 1),
+            6 => (Trouble::NoPorts, 40),
+            _ => (Trouble::NoDescriptors, 40),
+        };
+        Self::Trouble {
+            bridge: fastrand::usize(..bridges),
+            trouble,
+            lasts: up_to(Duration::from_secs(most)),
+        }
+    }
+
     /// A kill with a quick restart.
     fn draw_kill(bridges: usize) -> Self {
         Self::Kill {
@@ -289,7 +480,12 @@ impl Fault {
                 bridge,
                 after_steps: fastrand::u32(..200),
                 // The first bridge always comes back: somebody has to.
-                back_after: (bridge == 0 || fastrand::u32(..4) > 0).then_some(lasts),
+                back_after: match fastrand::u32(..8) {
+                    // Past the deadlines of its calls.
+                    0 => Some(up_to(Duration::from_mins(6))),
+                    1 | 2 if bridge != 0 => None,
+                    _ => Some(lasts),
+                },
             },
             5 => Self::Stop {
                 bridge,

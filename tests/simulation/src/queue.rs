@@ -98,6 +98,12 @@ impl Queue {
         Some(self.messages.swap_remove(index).body)
     }
 
+    /// Whether a message with this text is in it.
+    #[must_use]
+    pub fn holds(&self, body: &str) -> bool {
+        self.messages.iter().any(|message| message.body == body)
+    }
+
     /// Gives a message back, by its latest receipt.
     pub fn give_back(&mut self, receipt: &Receipt, at: Instant) {
         let Some(name) = name(receipt) else { return };

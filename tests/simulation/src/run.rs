@@ -7,15 +7,16 @@ use std::time::Duration;
 use bridge::metrics::Metrics;
 use bridge::{Bridge, BridgeSettings};
 use cloud::settings::Reader;
-use domain::{Call, CallId, CallRequest, Media, Priority, Timestamp, Variables};
+use domain::{CallId, CallRequest, Media, Priority, Timestamp, Variables};
 use functions::ending::Ending;
-use functions::placing::{NotPlaced, Placing};
+use functions::placing::{NotPlaced, Placed, Placing, Refusal};
 use functions::sweeper::Sweeper;
 use tokio::runtime::Builder;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::outside::{Messages, Store, of_bridge};
-use crate::plan::{Fault, MAX_CALL_DURATION, Plan, PlannedCall};
+use crate::plan::{Callee, Fault, MAX_CALL_DURATION, Plan, PlannedCall};
 use crate::process::Process;
 use crate::switch::{self, Switch};
 use crate::witness::{Told, Truth};
@@ -44,22 +45,35 @@ pub struct Outcome {
 /// # Panics
 /// If no runtime can be made.
 #[must_use]
+pub fn run(seed: u64, calls: usize, verbose: bool) -> Outcome {
+    run_plan_with(seed, || Plan::draw(calls), verbose)
+}
+
+/// Runs a plan. What it leaves open is drawn from the seed.
+///
+/// # Panics
+/// If no runtime can be made.
+#[must_use]
+pub fn run_plan(seed: u64, plan: impl FnOnce() -> Plan) -> Outcome {
+    run_plan_with(seed, plan, false)
+}
+
 #[expect(
     clippy::expect_used,
     reason = "there is nothing to do without a runtime"
 )]
-pub fn run(seed: u64, calls: usize, verbose: bool) -> Outcome {
+fn run_plan_with(seed: u64, plan: impl FnOnce() -> Plan, verbose: bool) -> Outcome {
     fastrand::seed(seed);
     let runtime = Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime");
-    runtime.block_on(async {
-        let plan = Plan::draw(calls);
-        let simulation = Simulation::new(&plan, verbose);
-        simulation.play(&plan).await
-    })
+    runtime.block_on(play(&plan(), verbose))
+}
+
+async fn play(plan: &Plan, verbose: bool) -> Outcome {
+    Simulation::new(plan, verbose).play(plan).await
 }
 
 /// A bridge at work.
@@ -129,7 +143,17 @@ impl Simulation {
         let switches = state.switches.iter().enumerate();
         let of = |(bridge, switch): (usize, &Switch)| {
             let deserted = lock(&self.bridges[bridge]).is_none();
-            switch.channels(deserted).collect::<Vec<_>>()
+            // What a dialplan has taken the limit away from ends with its callee alone.
+            let talks_on = |id: &CallId| {
+                let truth = state.witness.truths.get(id);
+                truth.is_some_and(|truth| {
+                    matches!(truth.plan.callee, Callee::TalksOn { clears: true, .. })
+                })
+            };
+            switch
+                .channels(deserted)
+                .filter(|id| !(deserted && talks_on(id)))
+                .collect::<Vec<_>>()
         };
         switches.flat_map(of).collect()
     }
@@ -168,6 +192,12 @@ impl Simulation {
         for id in self.channels(state) {
             state.witness.violation(id, "its channel was left");
         }
+        for (id, invites) in state.witness.invites_by_request() {
+            if invites > 1 {
+                let what = "the calls of one request made a phone ring twice";
+                state.witness.violation(id, what);
+            }
+        }
         let rang = |truth: &Truth| usize::try_from(truth.invites).unwrap_or(usize::MAX);
         outcome.invites = state.witness.truths.values().map(rang).sum();
         outcome.violations.clone_from(&state.witness.violations);
@@ -198,6 +228,15 @@ impl Simulation {
     fn strike(self: &Arc<Self>, fault: Fault) {
         self.world.lock().witness.note(&format!("{fault:?}"), None);
         match fault {
+            // Nothing is lost by it, so nothing is excused.
+            Fault::Trouble {
+                bridge,
+                trouble,
+                lasts,
+            } => {
+                let until = Instant::now() + lasts;
+                self.world.lock().switches[bridge].trouble(trouble, until);
+            }
             Fault::Kill {
                 bridge,
                 after_steps,
@@ -316,35 +355,26 @@ impl Simulation {
     /// A client: asks for a call, repeats its request if it may, and perhaps asks for the call's end.
     async fn client(self: Arc<Self>, plan: PlannedCall) {
         tokio::time::sleep(plan.at).await;
-        let id = plan.id;
         let begun = Instant::now();
-        let truth = Truth {
-            plan: plan.clone(),
-            invites: 0,
-            alerted: false,
-            answered: false,
-            ended: None,
-            sent_on: 0,
-            hung_up: false,
-            waited_in_vain: false,
-            end_asked: None,
-            end_promised: false,
-            told: Told::Nothing,
-            touched: false,
-            late_request: false,
-            begun,
-        };
-        self.world.lock().witness.truths.insert(id, truth);
+        let truth = Truth::new(&plan, begun);
+        self.world.lock().witness.truths.insert(plan.id, truth);
+        let mut id = plan.id;
         let tries = if plan.repeats { 4 } else { 1 };
         for _ in 0..tries {
-            let told = self.ask(&plan).await;
-            if let Some(truth) = self.world.lock().witness.truth(id) {
-                truth.told = told;
+            let mut request = tokio::spawn(Arc::clone(&self).ask(plan.clone()));
+            // Who is impatient repeats a request that goes on.
+            let answer = tokio::select! {
+                biased;
+                answer = &mut request => answer.ok(),
+                () = tokio::time::sleep(plan.patience) => None,
+            };
+            if let Some((call, told)) = answer {
+                id = call;
+                if told == Told::Accepted {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_secs(2)).await;
             }
-            if told == Told::Accepted {
-                break;
-            }
-            tokio::time::sleep(Duration::from_secs(2)).await;
         }
         if let Some(after) = plan.ends_after {
             tokio::time::sleep_until(begun + after).await;
@@ -369,7 +399,8 @@ impl Simulation {
         }
     }
 
-    async fn ask(&self, plan: &PlannedCall) -> Told {
+    /// One request for a call: which call it was about at the end, and what its client was told.
+    async fn ask(self: Arc<Self>, plan: PlannedCall) -> (CallId, Told) {
         let process = Process::start(&self.world, None);
         // A function can be cut off at any step as well.
         let cut_off = self.world.lock().lossy > 0 && fastrand::u32(..50) == 0;
@@ -377,10 +408,10 @@ impl Simulation {
             process.kill_after(fastrand::u32(..6));
         }
         let clock = process.clock();
-        let Some(request) = request(plan, clock.now()) else {
-            return Told::Unknown;
+        let Some(request) = request(&plan, clock.now()) else {
+            return (plan.id, Told::Unknown);
         };
-        let call = Call::new(request);
+        let expires_at = request.dial_before.plus(Duration::from_hours(48));
         let placing = Placing {
             calls: &Store(Arc::clone(&process)),
             queue: &Messages {
@@ -388,32 +419,57 @@ impl Simulation {
                 control: None,
             },
             now: &|| clock.now(),
+            sender: Uuid::from_u128(fastrand::u128(..)).into(),
+            id_of_try: &|number| self.id_of_try(&plan, number),
         };
-        let expires_at = call.request.dial_before.plus(Duration::from_hours(48));
         let answer = tokio::select! {
             biased;
-            answer = placing.place(&call, expires_at) => answer,
-            () = process.died() => Err(NotPlaced::Unknown),
+            answer = placing.place(request, expires_at) => answer,
+            () = process.died() => return (plan.id, Told::Unknown),
         };
-        match answer {
-            Ok(_) => Told::Accepted,
-            Err(NotPlaced::Unknown | NotPlaced::OtherRequest) => Told::Unknown,
-            Err(NotPlaced::NotRecorded | NotPlaced::NotQueued | NotPlaced::NotQueuedBefore) => {
-                Told::NobodyCalled
-            }
-        }
+        let (id, told) = match answer {
+            Ok(Placed::Now(call) | Placed::Before(call)) => (call.id, Told::Accepted),
+            Err(NotPlaced { id, reason }) => match reason {
+                Refusal::Unknown | Refusal::OtherRequest => (id, Told::Unknown),
+                Refusal::NotRecorded | Refusal::NotQueued | Refusal::TriesUsedUp => {
+                    (id, Told::NobodyCalled)
+                }
+            },
+        };
+        self.world.lock().witness.tell(id, told);
+        (id, told)
+    }
+
+    /// The id of the call that takes the place of one that could not be queued.
+    fn id_of_try(&self, plan: &PlannedCall, number: u8) -> CallId {
+        let first = Uuid::from(plan.id).as_u128();
+        let id = CallId::from(Uuid::from_u128(first.wrapping_add(number.into())));
+        let witness = &mut self.world.lock().witness;
+        let truth = || Truth::new(plan, Instant::now());
+        witness.truths.entry(id).or_insert_with(truth);
+        id
     }
 }
 
 fn request(plan: &PlannedCall, now: Timestamp) -> Option<CallRequest> {
-    let sound = Media::new(&["sound:hello-world"]).ok();
-    let media = sound.filter(|_| plan.plays);
+    let sounds = vec!["sound:hello-world"; plan.plays.len()];
+    let media = Media::new(&sounds).ok();
+    let context = if plan.target_exists {
+        "outbound-ivr"
+    } else {
+        "nowhere"
+    };
+    let endpoint = match plan.callee {
+        Callee::NoEndpoint => "PJSIP/15550000200@nosuch",
+        _ if plan.is_local() => "Local/15550000200@outbound-ivr/n",
+        _ => "PJSIP/15550000200@trunk",
+    };
     Some(CallRequest {
         id: plan.id,
         phone_number: "+15550000200".parse().ok()?,
-        endpoint: "PJSIP/15550000200@trunk".parse().ok()?,
+        endpoint: endpoint.parse().ok()?,
         target: domain::DialplanTarget {
-            context: "outbound-ivr".parse().ok()?,
+            context: context.parse().ok()?,
             extension: "s".parse().ok()?,
             priority: Priority::try_from(1).ok()?,
         },

@@ -1,21 +1,32 @@
 //! A model of Asterisk with its phones, as far as the bridge can tell it from a real one: what it answers, which
 //! events it sends, and what is lost when its socket or the whole of it goes away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bridge::ari::event::Incoming;
-use bridge::ari::{ChannelEvent, ChannelEventKind, ChannelReply};
+use bridge::ari::{
+    self, Canary, ChannelEvent, ChannelEventKind, ChannelReply, EndpointState, NewChannel, Place,
+    PlaybackId,
+};
+use domain::endpoint::Trunk;
 use domain::origination::{ChannelOwner, CreateReply, DialReply};
 use domain::reconciliation::ChannelSeen;
-use domain::{AttemptId, CallId, HangupCause, SipCode, Timestamp};
+use domain::rules::{Rule, kept};
+use domain::{CallId, HangupCause, SipCode, Timestamp};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::plan::Callee;
+use self::leg::Leg;
+use crate::plan::{Callee, Trouble};
 use crate::world::{State, World};
+
+mod leg;
+mod playing;
+
+pub use self::playing::{is_playing, play};
 
 /// An Asterisk.
 #[derive(Debug)]
@@ -27,6 +38,8 @@ pub struct Switch {
     channels: BTreeMap<CallId, Channel>,
     /// Channels made so far: tells one from another with the same id.
     made: u64,
+    /// What is wrong with it, until when.
+    troubles: Vec<(Trouble, Instant)>,
 }
 
 #[derive(Debug)]
@@ -43,8 +56,12 @@ struct Channel {
     app: String,
     in_stasis: bool,
     phone: Phone,
-    playing: bool,
+    playing: VecDeque<PlaybackId>,
     dialled: bool,
+    /// Nothing is heard of it.
+    unheard: bool,
+    /// Which setting of `TIMEOUT(absolute)` counts.
+    limit: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +111,49 @@ impl Switch {
             apps: BTreeMap::new(),
             channels: BTreeMap::new(),
             made: 0,
+            troubles: Vec::new(),
         }
+    }
+
+    /// Makes something wrong for a while.
+    pub fn trouble(&mut self, trouble: Trouble, until: Instant) {
+        self.troubles.push((trouble, until));
+    }
+
+    fn has(&self, trouble: Trouble) -> bool {
+        let now = Instant::now();
+        let is_on = |(what, until): &(Trouble, Instant)| *what == trouble && *until > now;
+        self.troubles.iter().any(is_on)
+    }
+
+    /// `GET /endpoints/{tech}/{resource}`.
+    #[must_use]
+    pub fn endpoint_state(&self, trunk: &Trunk) -> EndpointState {
+        if trunk.resource != TRUNK || self.has(Trouble::TrunkMissing) {
+            EndpointState::Missing
+        } else if self.has(Trouble::TrunkOffline) {
+            EndpointState::Offline
+        } else {
+            EndpointState::Online
+        }
+    }
+
+    /// A create that leads nowhere.
+    #[must_use]
+    pub fn try_canary(&self) -> Canary {
+        if self.has(Trouble::RefusesAll) {
+            Canary::Refused
+        } else {
+            Canary::Made
+        }
+    }
+
+    /// Whether a create of this endpoint is refused.
+    fn refuses(&self, endpoint: &domain::Endpoint) -> bool {
+        let by_trunk = endpoint
+            .trunk()
+            .is_some_and(|trunk| self.endpoint_state(&trunk) != EndpointState::Online);
+        by_trunk || self.has(Trouble::RefusesAll) || self.has(Trouble::RefusesCalls)
     }
 
     /// Whether it runs.
@@ -169,21 +228,20 @@ impl Switch {
         }
     }
 
-    /// `GET /channels`, of an application.
+    /// `GET /channels`, as an application sees them.
     #[must_use]
-    pub fn of(&self, app: &str) -> Vec<CallId> {
-        let ours = |(id, channel): (&CallId, &Channel)| {
-            (channel.in_stasis && channel.app == app).then_some(*id)
+    pub fn seen_by(&self, app: &str) -> Vec<ari::Channel> {
+        let seen = |(id, channel): (&CallId, &Channel)| {
+            let place = if !channel.in_stasis {
+                Place::Elsewhere
+            } else if channel.app == app {
+                Place::OurApp
+            } else {
+                return None;
+            };
+            Some(ari::Channel { id: *id, place })
         };
-        self.channels.iter().filter_map(ours).collect()
-    }
-
-    /// `GET /playbacks/{id}`.
-    #[must_use]
-    pub fn is_playing(&self, id: CallId) -> bool {
-        self.channels
-            .get(&id)
-            .is_some_and(|channel| channel.playing)
+        self.channels.iter().filter_map(seen).collect()
     }
 
     fn channel(&mut self, id: CallId, made: u64) -> Option<&mut Channel> {
@@ -193,7 +251,7 @@ impl Switch {
     }
 
     fn emit(&self, id: CallId, kind: ChannelEventKind, at: Timestamp) {
-        let Some(channel) = self.channels.get(&id) else {
+        let Some(channel) = self.channels.get(&id).filter(|channel| !channel.unheard) else {
             return;
         };
         if let Some(app) = self.apps.get(&channel.app) {
@@ -214,16 +272,14 @@ pub fn create(
     world: &Arc<World>,
     state: &mut State,
     host: usize,
-    (id, attempt): (CallId, AttemptId),
+    new: NewChannel<'_>,
     app: &str,
 ) -> CreateReply {
     let created_at = world.now();
-    let endpoint = state
-        .witness
-        .truth(id)
-        .is_some_and(|truth| truth.plan.callee != Callee::NoEndpoint);
+    let (id, attempt) = (new.call.id, new.attempt);
     let switch = &mut state.switches[host];
-    if !endpoint {
+    if switch.refuses(&new.call.endpoint) {
+        state.witness.note("create refused", Some(id));
         return CreateReply::Refused;
     }
     if switch.channels.contains_key(&id) {
@@ -241,11 +297,16 @@ pub fn create(
         app: app.to_owned(),
         in_stasis: false,
         phone: Phone::Down,
-        playing: false,
+        playing: VecDeque::new(),
         dialled: false,
+        unheard: false,
+        limit: 0,
     };
     switch.channels.insert(id, channel);
     state.witness.note("channel", Some(id));
+    if kept(Rule::LimitGivenToAsterisk) {
+        limit(world, host, (id, made, 0), new.ends_after);
+    }
     let world = Arc::clone(world);
     tokio::spawn(async move {
         tokio::time::sleep(millis(2..30)).await;
@@ -259,6 +320,71 @@ pub fn create(
         }
     });
     CreateReply::Created
+}
+
+/// Asterisk ends a channel when its `TIMEOUT(absolute)` is over, unless it was set anew.
+fn limit(
+    world: &Arc<World>,
+    host: usize,
+    (id, made, setting): (CallId, u64, u64),
+    ends_after: Duration,
+) {
+    let world = Arc::clone(world);
+    tokio::spawn(async move {
+        tokio::time::sleep(ends_after).await;
+        let state = &mut *world.lock();
+        let Some(channel) = state.switches[host].channel(id, made) else {
+            return;
+        };
+        if channel.limit != setting {
+            return;
+        }
+        // An undialled channel ends as if somebody had declined.
+        let (cause, announced) = if channel.dialled {
+            (HangupCause::NormalClearing, None)
+        } else {
+            (HangupCause::CallRejected, Some(HangupCause::CallRejected))
+        };
+        destroy(
+            &world,
+            state,
+            host,
+            id,
+            Some(made),
+            Gone::new(cause, announced),
+        );
+    });
+}
+
+/// `POST /channels/{id}/variable` with `TIMEOUT(absolute)`.
+pub fn set_limit(
+    world: &Arc<World>,
+    state: &mut State,
+    host: usize,
+    id: CallId,
+    ends_after: Duration,
+) -> ChannelReply {
+    let Some(channel) = state.switches[host].channels.get_mut(&id) else {
+        return ChannelReply::Gone;
+    };
+    if !channel.in_stasis {
+        return ChannelReply::NotInStasis;
+    }
+    channel.limit += 1;
+    let setting = (id, channel.made, channel.limit);
+    limit(world, host, setting, ends_after);
+    if let Some(truth) = state.witness.truth(id) {
+        truth.limited = true;
+    }
+    ChannelReply::Done
+}
+
+/// `GET /channels/{id}/variable` with `DIALPLAN_EXISTS`.
+pub fn target_exists(state: &mut State, id: CallId) -> bool {
+    state
+        .witness
+        .truth(id)
+        .is_none_or(|truth| truth.plan.target_exists)
 }
 
 /// `POST /channels/{id}/dial`.
@@ -281,8 +407,38 @@ pub fn dial(
     if channel.phone != Phone::Down {
         return DialReply::Dialled;
     }
-    channel.dialled = true;
     let made = channel.made;
+    let Some(truth) = state.witness.truth(id) else {
+        return DialReply::Dialled;
+    };
+    let is_local = truth.plan.is_local();
+    // Without ports for audio the channel is gone at once, and no INVITE leaves.
+    if state.switches[host].has(Trouble::NoPorts) && !is_local {
+        if let Some(truth) = state.witness.truth(id) {
+            truth.undialled = true;
+        }
+        let world = Arc::clone(world);
+        tokio::spawn(async move {
+            tokio::time::sleep(millis(1..4)).await;
+            let gone = Gone::new(HangupCause::NormalClearing, Some(HangupCause::Unknown));
+            destroy(&world, &mut world.lock(), host, id, Some(made), gone);
+        });
+        return DialReply::Dialled;
+    }
+    // With hardly a descriptor left nothing more is heard of the channel.
+    if state.switches[host].has(Trouble::NoDescriptors) {
+        if let Some(truth) = state.witness.truth(id) {
+            truth.unheard = Some(Instant::now());
+        }
+        if let Some(channel) = state.switches[host].channels.get_mut(&id) {
+            channel.unheard = true;
+        }
+        return DialReply::Dialled;
+    }
+    let switch = &mut state.switches[host];
+    if let Some(channel) = switch.channels.get_mut(&id) {
+        channel.dialled = true;
+    }
     switch.emit(id, ChannelEventKind::DialBegun, at);
     let record = state.table.get(id);
     let late = record.map_or(Duration::ZERO, |call| {
@@ -299,6 +455,7 @@ pub fn dial(
         id,
         made,
         given_up_at: Instant::now() + ring_for,
+        is_local,
     };
     tokio::spawn(leg.run(callee));
     DialReply::Dialled
@@ -322,45 +479,17 @@ pub fn go_on(world: &Arc<World>, state: &mut State, host: usize, id: CallId) -> 
         return ChannelReply::Done;
     };
     truth.sent_on += 1;
-    let lasts = truth.plan.callee.lasts();
+    let callee = truth.plan.callee;
+    if callee.clears_limit()
+        && let Some(channel) = state.switches[host].channels.get_mut(&id)
+    {
+        channel.limit += 1;
+    }
     let world = Arc::clone(world);
     tokio::spawn(async move {
-        tokio::time::sleep(lasts).await;
-        let cause = HangupCause::NormalClearing;
-        destroy(&world, &mut world.lock(), host, id, Some(made), cause, None);
-    });
-    ChannelReply::Done
-}
-
-/// `POST /channels/{id}/play/{playback}`.
-pub fn play(world: &Arc<World>, state: &mut State, host: usize, id: CallId) -> ChannelReply {
-    let Some(channel) = state.switches[host].channels.get_mut(&id) else {
-        return ChannelReply::Gone;
-    };
-    if !channel.in_stasis {
-        return ChannelReply::NotInStasis;
-    }
-    // A second playback with the same id would be queued behind the first.
-    if channel.playing {
-        return ChannelReply::Done;
-    }
-    channel.playing = true;
-    let made = channel.made;
-    state.witness.note("played to", Some(id));
-    let Some(truth) = state.witness.truth(id) else {
-        return ChannelReply::Done;
-    };
-    truth.sent_on += 1;
-    let lasts = truth.plan.callee.lasts();
-    let world = Arc::clone(world);
-    tokio::spawn(async move {
-        tokio::time::sleep(lasts).await;
-        let at = world.now();
-        let switch = &mut world.lock().switches[host];
-        if let Some(channel) = switch.channel(id, made) {
-            channel.playing = false;
-            switch.emit(id, ChannelEventKind::Played { whole: true }, at);
-        }
+        tokio::time::sleep(callee.lasts()).await;
+        let gone = Gone::new(HangupCause::NormalClearing, None);
+        destroy(&world, &mut world.lock(), host, id, Some(made), gone);
     });
     ChannelReply::Done
 }
@@ -378,21 +507,47 @@ pub fn hang_up(world: &Arc<World>, state: &mut State, host: usize, id: CallId) -
     if let Some(truth) = state.witness.truth(id) {
         truth.hung_up |= dialled;
     }
-    let cause = HangupCause::NormalClearing;
-    destroy(world, state, host, id, None, cause, Some(SOFT));
+    let gone = Gone::new(HangupCause::NormalClearing, Some(SOFT));
+    destroy(world, state, host, id, None, gone);
     ChannelReply::Done
 }
 
-/// Ends a channel (the one that was `made` so-many-eth, if given); `announced` is the cause in its
-/// `ChannelHangupRequest`.
+/// How a channel goes.
+#[derive(Clone, Copy, Debug)]
+struct Gone {
+    /// The cause in its `ChannelDestroyed`.
+    cause: HangupCause,
+    /// The SIP code in it.
+    code: Option<SipCode>,
+    /// The cause in its `ChannelHangupRequest`, if there is one.
+    announced: Option<HangupCause>,
+}
+
+impl Gone {
+    fn new(cause: HangupCause, announced: Option<HangupCause>) -> Self {
+        Self {
+            cause,
+            code: None,
+            announced,
+        }
+    }
+
+    fn with_code(self, code: u16) -> Self {
+        Self {
+            code: SipCode::new(code),
+            ..self
+        }
+    }
+}
+
+/// Ends a channel (the one that was `made` so-many-eth, if given).
 fn destroy(
     world: &Arc<World>,
     state: &mut State,
     host: usize,
     id: CallId,
     made: Option<u64>,
-    cause: HangupCause,
-    announced: Option<HangupCause>,
+    gone: Gone,
 ) {
     let at = world.now();
     let switch = &mut state.switches[host];
@@ -402,20 +557,24 @@ fn destroy(
     if made.is_some_and(|made| made != channel.made) {
         return;
     }
-    let (playing, dialled) = (channel.playing, channel.dialled);
-    if let Some(announced) = announced {
+    let (playing, dialled) = (channel.playing.clone(), channel.dialled);
+    if let Some(announced) = gone.announced {
         switch.emit(id, ChannelEventKind::HangupAnnounced(announced), at);
     }
-    if playing {
-        switch.emit(id, ChannelEventKind::Played { whole: false }, at);
+    for playback in playing {
+        let played = ChannelEventKind::Played {
+            item: playback.item,
+            whole: false,
+        };
+        switch.emit(id, played, at);
     }
-    let sip_code = SipCode::new(486).filter(|_| cause == HangupCause::UserBusy);
-    switch.emit(id, ChannelEventKind::Destroyed(cause, sip_code), at);
+    let destroyed = ChannelEventKind::Destroyed(gone.cause, gone.code);
+    switch.emit(id, destroyed, at);
     switch.channels.remove(&id);
     state.witness.note("channel gone", Some(id));
     // One that was not dialled is nothing to the phone.
     if let Some(truth) = state.witness.truth(id).filter(|_| dialled) {
-        truth.ended = Some((cause, Instant::now()));
+        truth.ended = Some((gone.cause, Instant::now()));
     }
 }
 
@@ -434,170 +593,22 @@ pub fn start(world: &World, state: &mut State, host: usize) {
     switch.started_at = world.now();
 }
 
-/// A channel's way to its callee.
-struct Leg {
-    world: Arc<World>,
-    host: usize,
-    id: CallId,
-    made: u64,
-    given_up_at: Instant,
-}
-
-impl Leg {
-    async fn run(self, callee: Callee) {
-        // Until the far end is heard of.
-        if self.pass(millis(5..400)).await.is_none() {
-            return;
-        }
-        let ended = match callee {
-            Callee::Answers { after, .. } | Callee::TalksOn { after } => {
-                self.rings(after, None).await;
-                self.waits().await
-            }
-            Callee::AnswersBriefly { lasts } => {
-                self.answers();
-                tokio::time::sleep(lasts).await;
-                Some((HangupCause::NormalClearing, HangupCause::NormalClearing))
-            }
-            Callee::EarlyMedia { after, .. } => {
-                self.hears(&[ChannelEventKind::Progressed], Phone::Down);
-                if self.pass(after).await.is_some() {
-                    self.answers();
-                }
-                self.waits().await
-            }
-            Callee::Busy { after } => self.rings(after, Some(HangupCause::UserBusy)).await,
-            Callee::Declines { after } => self.rings(after, Some(HangupCause::CallRejected)).await,
-            Callee::NeverAnswers => self.rings(Duration::MAX, None).await,
-            Callee::Unallocated => {
-                let cause = HangupCause::UnallocatedNumber;
-                Some((cause, cause))
-            }
-            Callee::Silent => {
-                self.pass(Duration::MAX).await;
-                None
-            }
-            Callee::NoEndpoint => None,
-        };
-        if let Some((cause, announced)) = ended {
-            self.ends(cause, announced);
-        }
-    }
-
-    /// Rings, then refuses with a cause or answers.
-    async fn rings(
-        &self,
-        after: Duration,
-        refuses: Option<HangupCause>,
-    ) -> Option<(HangupCause, HangupCause)> {
-        self.hears(
-            &[ChannelEventKind::Rang, ChannelEventKind::Rang],
-            Phone::Ringing,
-        );
-        self.pass(after).await?;
-        if refuses.is_none() {
-            self.answers();
-        }
-        refuses.map(|cause| (cause, cause))
-    }
-
-    /// Nobody stays on the line for ever when nothing happens.
-    async fn waits(&self) -> Option<(HangupCause, HangupCause)> {
-        const PATIENCE: Duration = Duration::from_secs(45);
-        loop {
-            tokio::time::sleep(PATIENCE).await;
-            let state = &mut *self.world.lock();
-            let channel = state.switches[self.host].channel(self.id, self.made)?;
-            if channel.phone != Phone::Up || !channel.in_stasis {
-                return None;
-            }
-            if channel.playing {
-                continue;
-            }
-            if let Some(truth) = state.witness.truth(self.id) {
-                truth.waited_in_vain = true;
-            }
-            let cause = HangupCause::NormalClearing;
-            return Some((cause, cause));
-        }
-    }
-
-    fn answers(&self) {
-        // Both signals of one fact.
-        let signals = [ChannelEventKind::Answered, ChannelEventKind::Answered];
-        self.hears(&signals, Phone::Up);
-    }
-
-    /// Lets time pass, unless the dial's comes first: then the call is given up. `None` if it is over.
-    async fn pass(&self, time: Duration) -> Option<()> {
-        let until = Instant::now().checked_add(time.min(Duration::from_hours(1)))?;
-        tokio::time::sleep_until(until.min(self.given_up_at)).await;
-        if until > self.given_up_at {
-            self.ends(HangupCause::NoAnswer, SOFT);
-            return None;
-        }
-        let state = &mut *self.world.lock();
-        state.switches[self.host]
-            .channel(self.id, self.made)
-            .map(|_| ())
-    }
-
-    fn hears(&self, signals: &[ChannelEventKind], phone: Phone) {
-        let at = self.world.now();
-        let state = &mut *self.world.lock();
-        let switch = &mut state.switches[self.host];
-        let Some(channel) = switch.channel(self.id, self.made) else {
-            return;
-        };
-        channel.phone = phone;
-        for signal in signals {
-            switch.emit(self.id, *signal, at);
-        }
-        // The two signals of one fact come apart at times.
-        if fastrand::u8(..8) == 0
-            && let Some(last) = signals.last().copied()
-        {
-            let (world, host, id, made) = (Arc::clone(&self.world), self.host, self.id, self.made);
-            tokio::spawn(async move {
-                tokio::time::sleep(millis(0..800)).await;
-                let at = world.now();
-                let switch = &mut world.lock().switches[host];
-                if switch.channel(id, made).is_some() {
-                    switch.emit(id, last, at);
-                }
-            });
-        }
-        state
-            .witness
-            .note(&format!("phone {phone:?}"), Some(self.id));
-        if let Some(truth) = state.witness.truth(self.id) {
-            truth.alerted |= phone != Phone::Up;
-            truth.answered |= phone == Phone::Up;
-        }
-    }
-
-    fn ends(&self, cause: HangupCause, announced: HangupCause) {
-        let state = &mut *self.world.lock();
-        destroy(
-            &self.world,
-            state,
-            self.host,
-            self.id,
-            Some(self.made),
-            cause,
-            Some(announced),
-        );
-    }
-}
+/// The trunk that is there.
+pub const TRUNK: &str = "trunk";
 
 impl Callee {
+    /// Whether the dialplan takes the limit away that Asterisk was given.
+    const fn clears_limit(self) -> bool {
+        matches!(self, Self::TalksOn { clears: true, .. })
+    }
+
     /// How long the answered call lasts.
     const fn lasts(self) -> Duration {
         match self {
             Self::Answers { lasts, .. }
             | Self::EarlyMedia { lasts, .. }
             | Self::AnswersBriefly { lasts } => lasts,
-            Self::TalksOn { .. } => Duration::from_mins(10),
+            Self::TalksOn { .. } => Duration::from_hours(10),
             _ => Duration::ZERO,
         }
     }

@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 
 use cloud::Heartbeat;
-use cloud::calls::{Claim, Creation, PendingEnd, Saved};
+use cloud::calls::{Claim, Creation, PendingEnd, Saved, SenderId, Takeover, Unsent};
 use cloud::tables::{PENDING, held_by};
 use domain::rules::{Rule, kept};
-use domain::{BridgeId, Call, CallEvent, CallId, CallStatus, ClaimId, Timestamp, When};
+use domain::{
+    BridgeId, Call, CallEvent, CallId, CallStatus, ClaimId, FailureReason, Timestamp,
+    WaitingReason, When,
+};
 
 /// The table of calls.
 #[derive(Debug, Default)]
@@ -18,12 +21,18 @@ pub struct Table {
 #[derive(Debug)]
 struct Row {
     call: Call,
+    /// Who was the last to be about to queue it.
+    sender: SenderId,
     /// What the index shows until it has caught up.
     before: Option<(String, Timestamp)>,
     caught_up_at: Timestamp,
 }
 
 impl Row {
+    fn is_pending(&self) -> bool {
+        self.call.status == CallStatus::Pending && self.call.owner.is_none()
+    }
+
     fn entry(&self) -> Option<(String, Timestamp)> {
         let call = &self.call;
         if call.status.is_terminal() {
@@ -39,12 +48,15 @@ impl Row {
 
 impl Table {
     /// See [`cloud::ports::Calls::create`].
-    pub fn create(&mut self, call: &Call) -> Creation {
+    pub fn create(&mut self, call: &Call, sender: SenderId) -> Creation {
         match self.rows.get(&call.request.id) {
-            Some(row) if kept(Rule::CreateOnce) => Creation::Exists(Box::new(row.call.clone())),
+            Some(row) if kept(Rule::CreateOnce) => {
+                Creation::refused(row.call.clone(), Some(row.sender), sender)
+            }
             _ => {
                 let row = Row {
                     call: call.clone(),
+                    sender,
                     before: None,
                     caught_up_at: Timestamp::from_millis(0),
                 };
@@ -118,6 +130,35 @@ impl Table {
         Saved::refused(stored, call)
     }
 
+    /// See [`cloud::ports::Calls::take_over_sending`].
+    pub fn take_over_sending(&mut self, id: CallId, sender: SenderId) -> Takeover {
+        match self.rows.get_mut(&id) {
+            None => Takeover::Missing,
+            Some(row) if row.is_pending() => {
+                row.sender = sender;
+                Takeover::Taken
+            }
+            Some(row) => Takeover::NotPending(Box::new(row.call.clone())),
+        }
+    }
+
+    /// See [`cloud::ports::Calls::fail_unsent`].
+    pub fn fail_unsent(&mut self, pending: &Call, sender: SenderId, now: Timestamp) -> Unsent {
+        let event = CallEvent::Failed(FailureReason::NotQueued);
+        let Some((failed, _)) = pending.next(&event, When::ours(now)) else {
+            return Unsent::NotPending(Box::new(pending.clone()));
+        };
+        let Some(row) = self.rows.get(&pending.request.id) else {
+            return Unsent::Missing;
+        };
+        let allowed = row.is_pending() && row.sender == sender;
+        if allowed || !kept(Rule::EndPendingOnly) {
+            self.put(failed);
+            return Unsent::Marked;
+        }
+        Unsent::refused(row.call.clone(), &failed)
+    }
+
     /// See [`cloud::ports::Calls::fail_pending`] and [`cloud::ports::Calls::cancel_pending`].
     pub fn end_pending(&mut self, pending: &Call, event: &CallEvent, now: Timestamp) -> PendingEnd {
         let Some((ended, _)) = pending.next(event, When::ours(now)) else {
@@ -132,6 +173,14 @@ impl Table {
             return PendingEnd::Ended;
         }
         PendingEnd::refused(stored.clone(), &ended)
+    }
+
+    /// See [`cloud::ports::Calls::note_waiting`].
+    pub fn note_waiting(&mut self, id: CallId, reason: WaitingReason) {
+        let row = self.rows.get_mut(&id).map(|row| &mut row.call);
+        if let Some(call) = row.filter(|call| call.status == CallStatus::Pending) {
+            call.waiting_reason.get_or_insert(reason);
+        }
     }
 
     /// See [`cloud::ports::Calls::held`].
@@ -169,6 +218,7 @@ impl Table {
             // What was asked for is written once.
             row.call = Call {
                 request: row.call.request.clone(),
+                waiting_reason: row.call.waiting_reason,
                 ..call
             };
         }

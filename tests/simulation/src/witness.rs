@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::{Call, CallId, CallStatus, FailureReason, HangupCause};
+use domain::endings::{self, Alert};
+use domain::{Call, CallId, CallStatus, Ending, FailureReason, HangupCause, SipCode};
 use tokio::time::Instant;
 
-use crate::plan::{Callee, MAX_CALL_DURATION, PlannedCall};
+use crate::plan::{self, Callee, Item, MAX_CALL_DURATION, PlannedCall};
 
 /// What really happened with a call.
 #[derive(Clone, Debug)]
@@ -30,8 +31,20 @@ pub struct Truth {
     pub hung_up: bool,
     /// It was answered, and nothing happened (any more) until the callee lost patience.
     pub waited_in_vain: bool,
-    /// How often it was sent on into the dialplan, or played to.
+    /// When the callee answered.
+    pub answered_at: Option<Instant>,
+    /// How often it was continued in the dialplan.
     pub sent_on: u32,
+    /// The items that were asked to be played, each with the number of the request.
+    pub plays: Vec<(usize, u64)>,
+    /// When the first of them was.
+    pub first_played: Option<Instant>,
+    /// Asterisk was given its limit after the answer.
+    pub limited: bool,
+    /// Asterisk took its dial, and dialled nobody.
+    pub undialled: bool,
+    /// Asterisk took its dial then, and nothing more was heard.
+    pub unheard: Option<Instant>,
     /// Its client asked for its end then.
     pub end_asked: Option<Instant>,
     /// And was told that it would come.
@@ -46,7 +59,36 @@ pub struct Truth {
     pub begun: Instant,
 }
 
-/// What a client was told last.
+impl Truth {
+    /// Of a call of which nothing is known yet but how it was planned.
+    #[must_use]
+    pub fn new(plan: &PlannedCall, begun: Instant) -> Self {
+        Self {
+            plan: plan.clone(),
+            invites: 0,
+            alerted: false,
+            answered: false,
+            ended: None,
+            answered_at: None,
+            sent_on: 0,
+            plays: Vec::new(),
+            first_played: None,
+            limited: false,
+            undialled: false,
+            unheard: None,
+            hung_up: false,
+            waited_in_vain: false,
+            end_asked: None,
+            end_promised: false,
+            told: Told::Nothing,
+            touched: false,
+            late_request: false,
+            begun,
+        }
+    }
+}
+
+/// What a client was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Told {
     /// Nothing yet.
@@ -126,6 +168,30 @@ impl Witness {
         self.truths.get_mut(&id)
     }
 
+    /// A client is told something about a call. A promise that was given stays: the answers to a
+    /// request and to its repetitions come in any order.
+    pub fn tell(&mut self, id: CallId, told: Told) {
+        let Some(truth) = self.truth(id) else { return };
+        match (truth.told, told) {
+            (Told::Accepted, Told::NobodyCalled) | (Told::NobodyCalled, Told::Accepted) => {
+                self.violation(id, "accepted, and refused as well");
+            }
+            (Told::Accepted | Told::NobodyCalled, _) => {}
+            _ => truth.told = told,
+        }
+    }
+
+    /// How often the phone was made to ring for each request, over the calls that were made for it
+    /// one in the place of the other.
+    #[must_use]
+    pub fn invites_by_request(&self) -> BTreeMap<CallId, u32> {
+        let mut invites = BTreeMap::new();
+        for truth in self.truths.values() {
+            *invites.entry(truth.plan.id).or_default() += truth.invites;
+        }
+        invites
+    }
+
     /// A record changed.
     pub fn record_changed(&mut self, before: Option<&Call>, after: &Call) {
         let id = after.request.id;
@@ -203,7 +269,15 @@ impl Witness {
             || self.twins
             || (truth.end_asked.is_some() && truth.touched)
             || truth.late_request
-            || call.failure_reason == Some(FailureReason::OutcomeUnknown);
+            || matches!(
+                call.failure_reason,
+                // The sweeper ended the call, and its bridge has come back to find the channel.
+                Some(
+                    FailureReason::OutcomeUnknown
+                        | FailureReason::EndNotSeen
+                        | FailureReason::BridgeLost
+                )
+            );
         let judged = agrees(call, &truth, disturbed, over_at).and_then(|()| {
             let Some((_, ended_at)) = truth.ended else {
                 return Ok(());
@@ -216,6 +290,18 @@ impl Witness {
             if self.heavy_loss || self.twins {
                 return Ok(());
             }
+            // An answer that cannot be recorded in a second is not waited for any longer.
+            let begun = truth.first_played.zip(truth.answered_at);
+            let unrecorded = begun.is_some_and(|(played, answered)| {
+                played.duration_since(answered) >= Duration::from_millis(900)
+            });
+            let mut items: Vec<_> = truth.plays.iter().map(|(item, _)| *item).collect();
+            items.sort_unstable();
+            items.dedup();
+            fair(
+                unrecorded || items.len() == truth.plays.len(),
+                "something was played twice",
+            )?;
             let known_within = if truth.touched {
                 KNOWN_WITHIN_TOUCHED
             } else {
@@ -242,12 +328,56 @@ impl Witness {
                 "its callee waited in vain",
             )
         });
+        self.judge_limit(call, &truth, disturbed);
         if let Err(what) = judged {
             let reason = call.failure_reason.map_or("", FailureReason::as_str);
             let status = call.status;
             self.violation(
                 id,
                 format!("{what}: the record says {status} {reason}; {truth:?}"),
+            );
+        }
+    }
+}
+
+impl Witness {
+    /// Nobody is on the line beyond a call's limit, whoever is gone.
+    fn judge_limit(&mut self, call: &Call, truth: &Truth, disturbed: bool) {
+        let (Some(answered), Some((_, ended))) = (truth.answered_at, truth.ended) else {
+            return;
+        };
+        // The bridge cannot count from before it hears of the answer.
+        let silence =
+            |(began, until): &&(Instant, Instant)| *began <= answered + SOON && *until >= answered;
+        let heard_by = self.upheavals.iter().filter(silence);
+        let heard_by = heard_by.map(|(_, until)| *until).max();
+        let limit = heard_by.map_or(answered, |until| until.max(answered)) + MAX_CALL_DURATION;
+        let clears = matches!(truth.plan.callee, Callee::TalksOn { clears: true, .. });
+        let allowed = if clears {
+            // Only a bridge keeps the limit, when there is one.
+            if self.heavy_loss || self.twins || truth.touched {
+                return;
+            }
+            let during = |(began, _): &&(Instant, Instant)| *began <= limit + SOON;
+            let until = self
+                .upheavals
+                .iter()
+                .filter(during)
+                .map(|(_, until)| *until);
+            until.max().map_or(limit, |until| until.max(limit)) + Duration::from_secs(30)
+        } else if truth.limited && !truth.touched && !truth.late_request {
+            limit + Duration::from_secs(8)
+        } else if disturbed {
+            // What Asterisk was given with the channel counts from the create.
+            limit + truth.plan.dial_timeout + Duration::from_mins(1)
+        } else {
+            limit + SOON
+        };
+        let late = ended.saturating_duration_since(allowed);
+        if !late.is_zero() {
+            self.violation(
+                call.request.id,
+                format!("it outlived its limit by {late:?}; {truth:?}"),
             );
         }
     }
@@ -284,7 +414,7 @@ fn agrees(call: &Call, truth: &Truth, disturbed: bool, over_at: Instant) -> Resu
             )?;
         }
         Told::Accepted => fair(
-            call.failure_reason != Some(Why::NotQueued) || (truth.touched && truth.plan.repeats),
+            call.failure_reason != Some(Why::NotQueued),
             "its client was told that it is queued",
         )?,
         Told::Nothing | Told::Unknown => {}
@@ -292,15 +422,29 @@ fn agrees(call: &Call, truth: &Truth, disturbed: bool, over_at: Instant) -> Resu
     let cause = truth.ended.map(|(cause, _)| cause);
     match (call.status, call.failure_reason) {
         (Completed, _) => fair(truth.answered, "nobody answered")?,
-        (Busy, _) => fair(cause == Some(HangupCause::UserBusy), "it was not busy")?,
+        (Busy, _) => fair(
+            cause == Some(HangupCause::UserBusy)
+                || matches!(truth.plan.callee, Callee::BusyBehindLocal { .. }),
+            "it was not busy",
+        )?,
         (NoAnswer, _) => fair(truth.alerted && !truth.answered, "it did not ring in vain")?,
         (Canceled, _) => fair(
             truth.end_asked.is_some() && (!truth.answered || disturbed),
             "its client did not end it unanswered",
         )?,
-        (Failed, Some(Why::Expired | Why::NotQueued | Why::EndpointUnavailable)) => {
-            fair(truth.invites == 0, "it rang")?;
-        }
+        (Failed, Some(Why::Expired | Why::NotQueued)) => fair(truth.invites == 0, "it rang")?,
+        (Failed, Some(Why::EndpointUnavailable)) => fair(
+            truth.invites == 0 && truth.plan.callee == Callee::NoEndpoint,
+            "its endpoint is there",
+        )?,
+        (Failed, Some(Why::ContextMissing)) => fair(
+            truth.invites == 0 && !truth.plan.target_exists && truth.plan.plays.is_empty(),
+            "its target is there, or it rang",
+        )?,
+        (Failed, Some(Why::NotDialled)) => fair(
+            truth.invites == 0 && (truth.undialled || disturbed),
+            "it was dialled",
+        )?,
         (
             Failed,
             Some(
@@ -322,7 +466,10 @@ fn agrees(call: &Call, truth: &Truth, disturbed: bool, over_at: Instant) -> Resu
             "it was given up before its time",
         )?,
         Some(why @ (Why::OutcomeUnknown | Why::AsteriskRestarted | Why::BridgeLost)) => {
-            fair(disturbed, "nothing kept its outcome from being known")?;
+            fair(
+                disturbed || truth.unheard.is_some(),
+                "nothing kept its outcome from being known",
+            )?;
             fair(
                 why != Why::BridgeLost || call.ended_at >= call.deadline,
                 "it was given up before its deadline",
@@ -333,6 +480,10 @@ fn agrees(call: &Call, truth: &Truth, disturbed: bool, over_at: Instant) -> Resu
     fair(
         call.answered_at.is_none() || call.status == Completed,
         "it was answered and not completed",
+    )?;
+    fair(
+        call.failure_reason != Some(Why::EndNotSeen) || call.ended_at <= call.latest_end(),
+        "an end that nobody saw is dated after its limit",
     )?;
     // Some bridge always comes back in time.
     fair(
@@ -361,19 +512,46 @@ fn undisturbed(call: &Call, truth: &Truth, over_at: Instant) -> Result<(), Strin
             );
         }
         _ if call.failure_reason == Some(Why::Expired) => return Ok(()),
-        Callee::TalksOn { .. } => {
-            let lasted = call.duration().unwrap_or_default();
-            fair(lasted < MAX_CALL_DURATION + SOON, "it lasted too long")?;
-            (Completed, None)
-        }
         Callee::NoEndpoint => (Failed, Some(Why::EndpointUnavailable)),
-        Callee::Answers { .. } | Callee::AnswersBriefly { .. } | Callee::EarlyMedia { .. } => {
-            (Completed, None)
+        _ if !truth.plan.target_exists && truth.plan.plays.is_empty() => {
+            (Failed, Some(Why::ContextMissing))
         }
-        Callee::Busy { .. } => (Busy, None),
-        Callee::Declines { .. } => (Failed, Some(Why::Rejected)),
-        Callee::Unallocated => (Failed, Some(Why::UnallocatedNumber)),
-        Callee::NeverAnswers => (NoAnswer, None),
+        _ if truth.undialled => (Failed, Some(Why::NotDialled)),
+        _ if let Some(dialled) = truth.unheard => {
+            let late = over_at.saturating_duration_since(dialled + 2 * SOON);
+            fair(
+                late.is_zero(),
+                &format!("an unheard dial was ended {late:?} too late"),
+            )?;
+            (Failed, Some(Why::OutcomeUnknown))
+        }
+        // The callee may hang up before everything is heard.
+        Callee::AnswersBriefly { .. } if !truth.plan.plays.is_empty() => {
+            return fair(call.status == Completed, "it was to be completed");
+        }
+        Callee::TalksOn { .. }
+        | Callee::Answers { .. }
+        | Callee::AnswersBriefly { .. }
+        | Callee::EarlyMedia { .. } => {
+            let plays = |item: &Item| matches!(item, Item::Plays(_));
+            let all = truth.plan.plays.iter().all(plays);
+            (Completed, (!all).then_some(Why::MediaFailed))
+        }
+        Callee::Refuses {
+            alert, code, cause, ..
+        } => {
+            let ending = Ending {
+                cause: cause.into(),
+                sip_code: SipCode::new(code).filter(|_| !truth.plan.is_local()),
+            };
+            let alert = Alert {
+                alerted: alert != plan::Alert::None,
+                rang: alert == plan::Alert::Rings,
+            };
+            endings::read(ending, alert)
+        }
+        Callee::BusyBehindLocal { .. } => (Busy, None),
+        Callee::NeverAnswers | Callee::EarlyMediaOnly => (NoAnswer, None),
         Callee::Silent => (Failed, Some(Why::NoResponse)),
     };
     fair(
@@ -384,7 +562,15 @@ fn undisturbed(call: &Call, truth: &Truth, over_at: Instant) -> Result<(), Strin
         truth.plan.callee,
         Callee::Answers { .. } | Callee::EarlyMedia { .. } | Callee::TalksOn { .. }
     ) {
-        fair(truth.sent_on == 1, "an answered call was not sent on once")?;
+        let begun = if truth.plan.plays.is_empty() {
+            truth.sent_on == 1
+        } else {
+            truth.plays.len() == truth.plan.plays.len()
+        };
+        fair(
+            begun || truth.answered_at.is_none(),
+            "an answered call did not go on once",
+        )?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use simulation::run;
 /// Calls in a seed.
 const CALLS: usize = 100;
 /// Seeds in which a broken rule has to be noticed.
-const SEEDS: u64 = 4_000;
+const SEEDS: u64 = 20_000;
 
 /// The first seed in which the rule's breach is noticed, and as what.
 fn noticed(rule: Rule) -> Option<(u64, String)> {

@@ -2,16 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics when it cannot go on")]
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use cloud::CallStore;
 use cloud::aws::Patience;
-use cloud::calls::Saved;
+use cloud::calls::{Saved, SenderId};
 use cloud::ports::Calls;
 use cloud::tables::{PENDING, held_by};
 use domain::{
     Call, CallEvent, CallId, CallRequest, ClaimId, DialplanTarget, FailureReason, HangupOrigin,
-    Priority, Timestamp, Variables, When,
+    Priority, Timestamp, Variables, WaitingReason, When,
 };
 use local::Embedded;
 use local::embedded::CALLS_TABLE;
@@ -19,9 +20,9 @@ use simulation::table::Table;
 use uuid::Uuid;
 
 /// Questions that are asked.
-const QUESTIONS: usize = 4_000;
+const QUESTIONS: usize = 8_000;
 /// Calls that they are about.
-const CALLS: u128 = 12;
+const CALLS: u128 = 60;
 
 fn request(number: u128, dial_before: i64) -> CallRequest {
     CallRequest {
@@ -52,8 +53,11 @@ fn event() -> CallEvent {
         2 => CallEvent::Answered,
         3 => CallEvent::HangupRequested(HangupOrigin::Client),
         4 => CallEvent::Ended {
-            cause: 16.into(),
-            sip_code: None,
+            ending: domain::Ending {
+                cause: 16.into(),
+                sip_code: None,
+            },
+            dialled: domain::Dialled::Yes,
         },
         _ => CallEvent::Failed(FailureReason::OutcomeUnknown),
     }
@@ -68,15 +72,22 @@ async fn both_answer_the_same() {
     let mut model = Table::default();
     // What programs have in hand: perhaps old, perhaps somebody else's.
     let mut hand: Vec<Call> = Vec::new();
+    let mut kinds = HashSet::new();
     for question in 0..QUESTIONS {
         let number = fastrand::u128(..CALLS);
         let id = CallId::from(Uuid::from_u128(number));
         let now = Timestamp::from_millis(fastrand::i64(2_000..4_000));
-        match fastrand::u32(..10) {
+        let sender = SenderId::from(Uuid::from_u128(fastrand::u128(..4)));
+        match fastrand::u32(..13) {
+            12 => {
+                let reason = WaitingReason::ALL[fastrand::usize(..WaitingReason::ALL.len())];
+                store.note_waiting(id, reason).await.unwrap();
+                model.note_waiting(id, reason);
+            }
             0 => {
                 let call = Call::new(request(number, fastrand::i64(2_500..4_500)));
-                let stored = store.create(&call, now).await.unwrap();
-                assert_eq!(stored, model.create(&call), "create, {question}");
+                let stored = store.create(&call, sender, now).await.unwrap();
+                assert_eq!(stored, model.create(&call, sender), "create, {question}");
                 hand.push(call);
             }
             1 => {
@@ -114,6 +125,18 @@ async fn both_answer_the_same() {
                 let modelled = model.end_pending(&pending, &CallEvent::Failed(reason), now);
                 assert_eq!(ended, modelled, "fail, {question}");
             }
+            9 => {
+                let taken = store.take_over_sending(id, sender).await.unwrap();
+                let modelled = model.take_over_sending(id, sender);
+                assert_eq!(taken, modelled, "take over, {question}");
+            }
+            10 if !hand.is_empty() => {
+                let pending = Call::new(hand[fastrand::usize(..hand.len())].request.clone());
+                let marked = store.fail_unsent(&pending, sender, now).await.unwrap();
+                let modelled = model.fail_unsent(&pending, sender, now);
+                assert_eq!(marked, modelled, "fail unsent, {question}");
+                kinds.insert(std::mem::discriminant(&marked));
+            }
             _ => {
                 let holder = match fastrand::u32(..3) {
                     0 => PENDING.to_owned(),
@@ -130,5 +153,6 @@ async fn both_answer_the_same() {
         }
         hand.truncate(200);
     }
+    assert_eq!(kinds.len(), 3, "marked, taken over, and not pending");
     assert!(model.calls().count() > 5 && model.calls().any(|call| call.status.is_terminal()));
 }

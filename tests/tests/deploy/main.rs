@@ -15,6 +15,7 @@ use std::process::ExitCode;
 
 use e2e::Pbx;
 use e2e::asterisk::Asterisk;
+use e2e::request_table::{self, Served};
 use reqwest::Method;
 use serde_json::json;
 use tokio::time::{Duration, Instant, sleep};
@@ -116,6 +117,10 @@ async fn test(site: &mut Site, problems: &mut Vec<String>) -> Result<(), String>
     }
     let routes = walk(site).await.map_err(|wrong| wrong.join("\n"))?;
     println!("{routes} routes reach their functions");
+    let mut served = Served::Deployed(site.cloud.api());
+    let (asked, wrong) = request_table::run(&mut served, USER, PASSWORD).await;
+    println!("{asked} requests of the table are asked");
+    problems.extend(wrong);
 
     println!("faults, each of which is to be noticed:");
     let rights = faults::take_rights(site, problems).await;

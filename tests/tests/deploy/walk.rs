@@ -129,6 +129,15 @@ fn steps() -> Vec<Step> {
         Body::None,
         &[("{file}", "none.js")],
     );
+    let head = |step: &Step| Step {
+        method: Method::HEAD,
+        body: Body::None,
+        path: step.path.clone(),
+        ..*step
+    };
+    let gets = steps.iter().filter(|step| step.method == Method::GET);
+    let heads: Vec<_> = gets.map(head).collect();
+    steps.extend(heads);
     steps
 }
 

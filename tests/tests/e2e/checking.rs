@@ -16,6 +16,7 @@ use crate::Suite;
 pub fn add(suite: &mut Suite) {
     suite.add_scenario("check::what_is_missing_is_named", names_what_is_missing);
     suite.add_scenario("check::an_application_that_is_taken", application_taken);
+    suite.add_scenario("check::what_calls_will_need_is_named", what_calls_need);
     suite.add_scenario("check::a_queue_without_rights", queue_without_rights);
     suite.add_asterisk("check::a_user_that_may_only_read", only_reads);
     suite.add("check::an_unknown_option_exits_64", unknown_option);
@@ -103,11 +104,57 @@ async fn names_what_is_missing(pbx: Arc<Pbx>) {
 async fn application_taken(pbx: Arc<Pbx>) {
     let mut world = World::without_bridge(&pbx).await;
     let app = world.add_bridge(&[]).await;
-    let missing = missing(&world.bridge_environment(), &[("ARI_APP", &app)]).await;
-    assert_eq!(missing.len(), 1, "{missing:?}");
-    let expected = format!("ARI_APP {app}: ARI_APP is taken");
-    assert!(missing[0].contains(&expected), "{missing:?}");
+    let mut environment = world.bridge_environment();
+    environment.insert("ARI_APP".to_owned(), app.clone());
+    // Nothing is missing: a bridge that runs is looked at, too.
+    assert_eq!(missing(&environment, &[]).await, [""; 0]);
+    let check = Program::start("bridge", &["--check"], &environment);
+    let expected = format!("note     ARI_APP {app} is in use");
+    let stdout = check.wait().await.stdout;
+    assert!(stdout.contains(&expected), "{stdout}");
     assert!(world.bridge().is_up(), "the bridge that runs was disturbed");
+}
+
+async fn what_calls_need(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let environment = world.bridge_environment();
+    let fine = [
+        ("DIAL_ENDPOINT", "PJSIP/{number}@trunk"),
+        ("DEFAULT_CONTEXT", "outbound-ivr"),
+        ("DEFAULT_EXTENSION", "s"),
+        ("DEFAULT_PRIORITY", "1"),
+    ];
+    assert_eq!(missing(&environment, &fine).await, [""; 0]);
+    for (name, value, expected) in [
+        (
+            "DIAL_ENDPOINT",
+            "PJSIP/{number}@nosuch",
+            "DIAL_ENDPOINT PJSIP/nosuch: endpoint not found in Asterisk",
+        ),
+        (
+            "DIAL_ENDPOINT",
+            "Local/{number}@nowhere/n",
+            "DIAL_ENDPOINT nowhere: not found in the dialplan",
+        ),
+        (
+            "DEFAULT_CONTEXT",
+            "nowhere",
+            "DEFAULT_CONTEXT nowhere,s,1: not found in the dialplan",
+        ),
+        (
+            "DEFAULT_EXTENSION",
+            "missing",
+            "DEFAULT_CONTEXT outbound-ivr,missing,1: not found in the dialplan",
+        ),
+    ] {
+        let changes: Vec<_> = fine
+            .into_iter()
+            .map(|(known, good)| (known, if known == name { value } else { good }))
+            .collect();
+        let missing = missing(&environment, &changes).await;
+        assert_eq!(missing.len(), 1, "{missing:?}");
+        assert!(missing[0].ends_with(expected), "{missing:?}");
+    }
 }
 
 async fn only_reads(pbx: Arc<Pbx>) {

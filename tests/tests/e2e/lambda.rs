@@ -7,9 +7,12 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use cloud::password;
+use e2e::gateway::{self, Gateway, Mapping};
 use e2e::program::Program;
+use e2e::request_table::{self, Served};
 use e2e::runtime_api::RuntimeApi;
 use e2e::secrets_manager::{SECRET_ARN, SecretsManager};
+use e2e::wire::WireRequest;
 use e2e::world::{SECRET_KEY, jwt, source};
 use e2e::{Pbx, World};
 use functions::jwt::Scope;
@@ -21,6 +24,14 @@ pub fn add(suite: &mut Suite) {
     suite.add(
         "lambda::a_call_goes_through_the_functions",
         functions_in_turn,
+    );
+    suite.add(
+        "lambda::one_table_of_requests_gets_the_same_answers_from_the_functions_and_cargo_run",
+        request_table,
+    );
+    suite.add(
+        "lambda::what_is_not_a_request_gets_an_answer_and_the_function_goes_on",
+        no_requests,
     );
     suite.add(
         "lambda::a_function_without_its_settings_says_so",
@@ -120,6 +131,88 @@ async fn functions_in_turn(pbx: Arc<Pbx>) {
     assert_eq!(answer["statusCode"], 404, "{answer}");
 }
 
+const USER: &str = "alice";
+const PASSWORD: &str = "correct horse";
+
+async fn request_table(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let hash = password::hash(PASSWORD).unwrap();
+    world.users().add(USER, &hash).await.unwrap();
+    let mut gateway = Gateway::start(&world).await;
+    let mut problems = Vec::new();
+    for mapping in [
+        Mapping::None,
+        Mapping::Hidden("/voice"),
+        Mapping::InPath("/voice"),
+        Mapping::InPath("/api/v2"),
+    ] {
+        let gateway = &mut gateway;
+        let mut served = Served::Events { gateway, mapping };
+        let (asked, wrong) = request_table::run(&mut served, USER, PASSWORD).await;
+        println!("{mapping:?}: {asked} requests");
+        problems.extend(wrong.iter().map(|wrong| format!("{mapping:?}: {wrong}")));
+    }
+
+    let data = tempfile::tempdir().unwrap();
+    let settings = source(&[
+        ("PORT", "0"),
+        ("LOCAL_DATA", data.path().to_str().unwrap()),
+        ("DEMO_PASSWORD", PASSWORD),
+    ]);
+    let mut program = Program::start("local", &[], &settings);
+    let welcome = program.wait_for_line("Ctrl-C ends everything").await;
+    let base = welcome.split("Ready on ").nth(1).unwrap();
+    let base = base.split(',').next().unwrap().to_owned();
+    let mut served = Served::Http(base);
+    let (asked, wrong) = request_table::run(&mut served, "demo", PASSWORD).await;
+    println!("cargo run: {asked} requests");
+    problems.extend(wrong.iter().map(|wrong| format!("cargo run: {wrong}")));
+    program.signal("INT").await;
+    assert_eq!(program.wait().await.code, Some(0));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+async fn no_requests(_: Arc<Pbx>) {
+    let mut api = RuntimeApi::start().await;
+    let _program = Program::start("docs", &[], &api.environment("docs"));
+    let request = WireRequest::new("GET", "/openapi.json").header("x-request-id", "find-me");
+    let good = gateway::event(&request, "GET /openapi.json", Mapping::None);
+    let changed = |pointer: &str, value: Value| {
+        let mut event = good.clone();
+        *event.pointer_mut(pointer).unwrap() = value;
+        event
+    };
+    let mut packed = changed("/isBase64Encoded", json!(true));
+    packed["body"] = json!("?");
+    for event in [
+        changed("/rawQueryString", json!("a=<")),
+        changed("/requestContext/http/method", json!("G ET")),
+        changed("/headers", json!({"a b": "c"})),
+        changed("/headers", json!({"a": "b\nc"})),
+        changed("/headers", json!([])),
+        changed("/rawPath", json!("x".repeat(70_000))),
+        packed,
+        // Another payload format, and no request at all.
+        json!({"version": "1.0", "httpMethod": "GET", "path": "/", "requestContext": {}}),
+        json!({}),
+        json!("?"),
+    ] {
+        let shown = event.to_string();
+        let answer = api.send(event).await;
+        assert_eq!(answer["statusCode"], 400, "{shown:.200}: {answer}");
+        let kind = body(&answer)["type"].clone();
+        assert_eq!(kind, "urn:problem:unreadable-request", "{answer}");
+        assert!(answer["headers"]["x-request-id"].is_string(), "{answer}");
+        assert!(answer["headers"]["x-content-type-options"].is_string());
+    }
+    let odd_host = changed("/headers/host", json!("[not a host"));
+    for event in [good, odd_host] {
+        let answer = api.send(event).await;
+        assert_eq!(answer["statusCode"], 200, "{answer}");
+        assert_eq!(answer["headers"]["x-request-id"], "find-me");
+    }
+}
+
 async fn documentation(_: Arc<Pbx>) {
     let mut api = RuntimeApi::start().await;
     let _program = Program::start("docs", &[], &api.environment("docs"));
@@ -127,7 +220,7 @@ async fn documentation(_: Arc<Pbx>) {
     let page = api.invoke("GET", "/docs", headers.clone(), "").await;
     assert_eq!(page["statusCode"], 200, "{page}");
     assert_eq!(page["isBase64Encoded"], false);
-    assert!(page["body"].as_str().unwrap().contains("/docs/start.js"));
+    assert!(page["body"].as_str().unwrap().contains("\"docs/start.js\""));
     let style = api.invoke("GET", "/docs/swagger-ui.css", headers, "").await;
     assert_eq!(style["statusCode"], 200, "{style}");
     assert_eq!(style["headers"]["content-encoding"], "gzip");

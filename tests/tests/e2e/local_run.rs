@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use e2e::Pbx;
 use e2e::program::{Ended, Program};
-use e2e::world::source;
+use e2e::world::{number, source};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -24,6 +24,7 @@ pub fn add(suite: &mut Suite) {
         without_database,
     );
     suite.add("local::mistakes_get_one_clear_line", mistakes);
+    suite.add("local::a_data_folder_has_one_system", one_system);
     suite.add_scenario("local::it_works_with_an_asterisk", with_asterisk);
 }
 
@@ -48,14 +49,24 @@ async fn stop(program: Program) -> Ended {
 
 /// Runs the printed lines in a shell, then `more`; returns what that writes.
 async fn paste(welcome: &str, password: &str, more: &str) -> String {
+    paste_with(welcome, &[("DEMO_PASSWORD", password)], more).await
+}
+
+/// The printed lines.
+fn printed(welcome: &str) -> &str {
     let begin = welcome.find("TOKEN=").expect("a TOKEN line");
     let end = welcome
         .find("\n\nDynamoDB is served")
         .expect("the end of the lines");
-    let script = format!("{}\necho\n{more}", &welcome[begin..end]);
+    &welcome[begin..end]
+}
+
+/// The same with these variables set.
+async fn paste_with(welcome: &str, variables: &[(&str, &str)], more: &str) -> String {
+    let script = format!("{}\necho\n{more}", printed(welcome));
     let output = Command::new("bash")
         .args(["-euo", "pipefail", "-c", &script])
-        .env("DEMO_PASSWORD", password)
+        .envs(variables.iter().copied())
         .output()
         .await
         .unwrap();
@@ -137,7 +148,7 @@ async fn restart(_: Arc<Pbx>) {
         .lines()
         .find(|line| line.starts_with("curl "))
         .unwrap()
-        .replace("$CALL", &id);
+        .replace("${CALL:?}", &id);
     let answer = paste(&welcome, "a demo password", &read).await;
     let call: serde_json::Value = serde_json::from_str(answer.lines().last().unwrap()).unwrap();
     assert_eq!(
@@ -222,6 +233,48 @@ async fn mistakes(_: Arc<Pbx>) {
     }
 }
 
+/// Pastes the printed lines as they are, each by itself, as into a terminal.
+async fn rings_nobody(welcome: &str) {
+    let token = printed(welcome).lines().next().expect("a TOKEN line");
+    let base = welcome.split("Ready on ").nth(1).unwrap();
+    let base = base.split(',').next().unwrap();
+    let list = format!("curl -s -H \"Authorization: Bearer $TOKEN\" {base}/api/v2/calls");
+    // What the lines refuse to send ends their shell.
+    let script = format!("(\n{}\n)\necho; {token}\n{list}", printed(welcome));
+    let output = Command::new("bash")
+        .args(["-c", &script])
+        .env_remove("YOUR_NUMBER")
+        .output()
+        .await
+        .unwrap();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(complaint.contains("YOUR_NUMBER: is not set"), "{complaint}");
+    let listed = String::from_utf8_lossy(&output.stdout);
+    let listed: serde_json::Value =
+        serde_json::from_str(listed.lines().last().expect("a list")).expect("a list");
+    assert_eq!(listed["calls"], serde_json::json!([]));
+}
+
+async fn one_system(_: Arc<Pbx>) {
+    let data = tempfile::tempdir().unwrap();
+    let given = settings(&data, &[("DEMO_PASSWORD", "a demo password")]);
+    let (mut first, _) = start(&given).await;
+    let second = Program::start("local", &[], &given).wait().await;
+    assert_eq!(second.code, Some(69), "{second:?}");
+    let lines: Vec<_> = second.stderr.lines().collect();
+    assert_eq!(lines.len(), 1, "{}", second.stderr);
+    assert!(lines[0].contains("set LOCAL_DATA"), "{}", second.stderr);
+    assert!(lines[0].contains(data.path().to_str().unwrap()));
+    // Nothing is left behind that keeps the next one out.
+    first.kill().await;
+    let (third, _) = start(&given).await;
+    // What keeps nothing needs no folder.
+    let without = settings(&data, &[("DISABLE_DB", "true")]);
+    let (fourth, _) = start(&without).await;
+    stop(fourth).await;
+    stop(third).await;
+}
+
 async fn with_asterisk(pbx: Arc<Pbx>) {
     let data = tempfile::tempdir().unwrap();
     let (url, username, password) = pbx.ari();
@@ -243,8 +296,12 @@ async fn with_asterisk(pbx: Arc<Pbx>) {
         welcome.contains("the Asterisk at ARI_HTTP_URL"),
         "{welcome}"
     );
-    let output = paste(&welcome, "", &until_over(&welcome)).await;
+    rings_nobody(&welcome).await;
+    let to = number("200");
+    let variables = [("YOUR_NUMBER", to.as_str())];
+    let output = paste_with(&welcome, &variables, &until_over(&welcome)).await;
     assert!(output.contains("\"status\":\"completed\""), "{output}");
+    assert_eq!(pbx.invites_to(&to), 1);
     stop(program).await;
 
     let wrong = source(&[("ARI_PASSWORD", "wrong")]);

@@ -29,9 +29,11 @@ mod outages;
 mod pages;
 mod readme;
 mod recovery;
+mod repeats;
 mod requests;
 mod rest_over_websocket;
 mod secrets;
+mod spellings;
 mod sweeping;
 mod trust;
 mod two_legs;
@@ -144,6 +146,7 @@ fn main() -> ExitCode {
     events::add(&mut suite);
     hangup::add(&mut suite);
     recovery::add(&mut suite);
+    repeats::add(&mut suite);
     requests::add(&mut suite);
     rest_over_websocket::add(&mut suite);
     ari_over_tls::add(&mut suite);
@@ -155,6 +158,7 @@ fn main() -> ExitCode {
     api::add(&mut suite);
     users::add(&mut suite);
     lambda::add(&mut suite);
+    spellings::add(&mut suite);
     bridge_program::add(&mut suite);
     checking::add(&mut suite);
     local_run::add(&mut suite);

@@ -23,7 +23,8 @@ pub fn add(suite: &mut Suite) {
     suite.add_scenario("outages::a_bridge_is_stopped_under_load", stopped);
 }
 
-async fn own_asterisk() -> Arc<Pbx> {
+/// An Asterisk that no other test uses.
+pub async fn own_asterisk() -> Arc<Pbx> {
     let asterisk = Asterisk::start().expect("an Asterisk");
     asterisk.wait_until_ready().await;
     Arc::new(Pbx::Asterisk(asterisk))

@@ -2,18 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::Arc;
 
 use e2e::Pbx;
 use e2e::program::Program;
 use e2e::world::source;
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use crate::Suite;
 
 pub fn add(suite: &mut Suite) {
     suite.add("readme::its_examples_answer_what_it_says", examples);
+    suite.add(
+        "readme::a_wrong_password_shows_where_it_is_used",
+        wrong_password,
+    );
 }
 
 /// A block of the API's section: its language and its text.
@@ -106,6 +112,75 @@ async fn examples(_: Arc<Pbx>) {
         compared += 1;
     }
     assert_eq!(compared, 7);
+    program.signal("INT").await;
+    assert_eq!(program.wait().await.code, Some(0));
+}
+
+/// Pastes lines into an interactive shell, which goes on after a mistake.
+async fn paste(lines: &str) -> (String, String) {
+    let mut shell = Command::new("bash")
+        .args(["--norc", "-i"])
+        .env("HISTFILE", "/dev/null")
+        .env_remove("DEMO_PASSWORD")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = shell.stdin.take().unwrap();
+    stdin.write_all(lines.as_bytes()).await.unwrap();
+    drop(stdin);
+    let output = shell.wait_with_output().await.unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (text(output.stdout), text(output.stderr))
+}
+
+async fn wrong_password(_: Arc<Pbx>) {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let settings = source(&[
+        ("PORT", "0"),
+        ("LOCAL_DATA", data.path().to_str().unwrap()),
+        ("DEMO_PASSWORD", "the password of the examples"),
+    ]);
+    let mut program = Program::start("local", &[], &settings);
+    let welcome = program.wait_for_line("Ctrl-C ends everything").await;
+    let base = welcome.split("Ready on ").nth(1).unwrap();
+    let base = base.split(',').next().unwrap();
+
+    let begin = readme.find("\nBASE=").expect("the commands");
+    let end = readme
+        .find("The service itself")
+        .expect("commands without a token");
+    let blocks = readme[begin..end].split("```sh\n").map(|block| {
+        let end = block.find("\n```").expect("the end of a block");
+        &block[..=end]
+    });
+    let of_readme: String = blocks.collect();
+    let of_readme = of_readme.replace("BASE=http://127.0.0.1:8000\n", &format!("BASE={base}\n"));
+    let begin = welcome.find("TOKEN=").expect("the printed lines");
+    let end = welcome.find("\n\nDynamoDB is served").expect("their end");
+    let printed = format!("DEMO_PASSWORD=wrong\n{}\n", &welcome[begin..end]);
+    for lines in [of_readme, printed.clone()] {
+        let (answers, errors) = paste(&lines).await;
+        // The mistake is named once, and nothing is sent after it.
+        assert_eq!(errors.matches("password is wrong").count(), 1, "{errors}");
+        assert!(
+            errors.contains("TOKEN: parameter null or not set"),
+            "{errors}"
+        );
+        assert_eq!(answers.trim(), "", "{lines}");
+    }
+    // Without the password itself, not even that is sent.
+    let unset = printed.replace("DEMO_PASSWORD=wrong\n", "");
+    let (answers, errors) = paste(&unset).await;
+    assert!(
+        errors.contains("DEMO_PASSWORD: parameter null or not set"),
+        "{errors}"
+    );
+    assert!(!errors.contains("password is wrong"), "{errors}");
+    assert_eq!(answers.trim(), "");
     program.signal("INT").await;
     assert_eq!(program.wait().await.code, Some(0));
 }

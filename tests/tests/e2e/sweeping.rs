@@ -43,6 +43,7 @@ fn heartbeat(bridge_id: BridgeId, at: Timestamp) -> Heartbeat {
         version: String::new(),
         events_up: true,
         ari_up: true,
+        waiting: None,
         live_calls: 2,
         metrics: String::new(),
     }

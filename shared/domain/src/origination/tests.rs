@@ -4,7 +4,15 @@ use uuid::Uuid;
 use super::*;
 use crate::{DialplanTarget, Priority, Variables};
 
-const BUSY: Input = Input::ChannelDestroyed(HangupCause::UserBusy, None);
+const GONE: Input = Input::ChannelDestroyed;
+const EXISTS: Input = Input::TargetChecked(TargetReply::Exists);
+
+const fn returned(seconds: u64, reason: Option<WaitingReason>) -> Action {
+    Action::ReturnMessage {
+        after: Duration::from_secs(seconds),
+        reason,
+    }
+}
 
 fn request() -> CallRequest {
     CallRequest {
@@ -52,6 +60,7 @@ fn a_call_is_created_claimed_dialled_and_only_then_its_message_deleted() {
     let expected = [
         Action::CreateChannel,
         Action::AwaitStasisStart,
+        Action::CheckTarget,
         Action::Claim,
         Action::Follow,
         Action::Dial(Duration::ZERO),
@@ -60,10 +69,14 @@ fn a_call_is_created_claimed_dialled_and_only_then_its_message_deleted() {
     let answers = [
         Input::Created(CreateReply::Created),
         Input::StasisStarted,
+        EXISTS,
         Input::ClaimReplied(ClaimReply::Claimed),
+        Input::DialConfirmed,
         Input::DialReplied(DialReply::Dialled),
     ];
-    assert_eq!(play(&answers).1, expected);
+    let (machine, actions) = play(&answers);
+    assert_eq!(actions, expected);
+    assert!(machine.is_done());
 }
 
 #[test]
@@ -72,6 +85,7 @@ fn an_event_may_overtake_the_answer_that_it_belongs_to() {
         &[
             Input::StasisStarted,
             Input::Created(CreateReply::Created),
+            EXISTS,
             Input::ClaimReplied(ClaimReply::Claimed),
             Input::DialConfirmed,
             Input::DialReplied(DialReply::Lost),
@@ -94,6 +108,7 @@ fn a_lost_claim_hangs_up_the_channel_undialled() {
     ends_with(
         &[
             Input::StasisStarted,
+            EXISTS,
             Input::ClaimReplied(ClaimReply::Refused),
         ],
         &[
@@ -109,12 +124,10 @@ fn a_store_that_does_not_answer_the_claim_sends_the_message_back() {
     ends_with(
         &[
             Input::StasisStarted,
+            EXISTS,
             Input::ClaimReplied(ClaimReply::Unavailable),
         ],
-        &[
-            Action::HangUpUndialled,
-            Action::ReturnMessage(Duration::from_secs(5)),
-        ],
+        &[Action::HangUpUndialled, returned(5, None)],
     );
 }
 
@@ -141,7 +154,7 @@ fn a_create_is_repeated_three_times_with_growing_delays() {
     assert_eq!(delays, [300, 600, 1_200]);
     assert_eq!(
         actions.last(),
-        Some(&Action::ReturnMessage(Duration::from_secs(5)))
+        Some(&returned(5, Some(WaitingReason::AsteriskUnreachable)))
     );
 }
 
@@ -153,7 +166,9 @@ fn our_own_create_whose_answer_was_lost_is_used() {
             Input::RetryDue,
             Input::Created(CreateReply::Exists),
             Input::StasisStarted,
+            EXISTS,
             Input::ClaimReplied(ClaimReply::Claimed),
+            Input::DialConfirmed,
             Input::DialReplied(DialReply::Dialled),
         ],
         &[
@@ -167,7 +182,7 @@ fn our_own_create_whose_answer_was_lost_is_used() {
 
 #[test]
 fn a_channel_that_exists_is_hung_up_only_if_it_is_ours_and_nobody_claimed_the_call() {
-    let again = Action::ReturnMessage(LOOK_AGAIN_AFTER);
+    let again = returned(2, None);
     for (found, expected) in [
         (
             Inspection::Pending(ChannelOwner::ThisBridge),
@@ -187,10 +202,7 @@ fn a_channel_that_exists_is_hung_up_only_if_it_is_ours_and_nobody_claimed_the_ca
             Inspection::NotPending(ChannelOwner::ThisBridge),
             vec![Action::HangUpUndialled, Action::DeleteMessage],
         ),
-        (
-            Inspection::Unavailable,
-            vec![Action::ReturnMessage(RetryPolicy::default().return_after)],
-        ),
+        (Inspection::Unavailable, vec![returned(5, None)]),
     ] {
         let mut all = vec![Action::CreateChannel, Action::Inspect];
         all.extend(expected);
@@ -203,11 +215,13 @@ fn a_channel_that_exists_is_hung_up_only_if_it_is_ours_and_nobody_claimed_the_ca
 fn a_dial_whose_answer_was_lost_is_not_repeated() {
     let lost = [
         Input::StasisStarted,
+        EXISTS,
         Input::ClaimReplied(ClaimReply::Claimed),
         Input::DialReplied(DialReply::Lost),
     ];
     let (_, actions) = play(&lost);
-    assert_eq!(actions.last(), Some(&Action::AwaitDialConfirmation));
+    let awaited = Action::AwaitDialConfirmation(LOST_DIAL_EVENT_WITHIN);
+    assert_eq!(actions.last(), Some(&awaited));
     ends_with(
         &[&lost[..], &[Input::DialConfirmed]].concat(),
         &[Action::DeleteMessage],
@@ -219,19 +233,115 @@ fn a_dial_whose_answer_was_lost_is_not_repeated() {
 }
 
 #[test]
+fn a_dial_that_no_event_confirms_is_ended_and_its_message_deleted_once() {
+    let dialled = [
+        Input::StasisStarted,
+        EXISTS,
+        Input::ClaimReplied(ClaimReply::Claimed),
+        Input::DialReplied(DialReply::Dialled),
+    ];
+    let (machine, actions) = play(&dialled);
+    assert!(machine.awaits_confirmation_only());
+    let expected = [
+        Action::DeleteMessage,
+        Action::AwaitDialConfirmation(DIAL_EVENT_WITHIN),
+    ];
+    assert!(actions.ends_with(&expected), "{actions:?}");
+    ends_with(
+        &[&dialled[..], &[Input::DialConfirmationTimedOut]].concat(),
+        &[Action::HangUpUnconfirmed],
+    );
+    ends_with(&[&dialled[..], &[Input::DialConfirmed]].concat(), &expected);
+}
+
+#[test]
+fn a_channel_that_dies_before_the_claim_leaves_the_call_in_the_queue() {
+    ends_with(
+        &[Input::StasisStarted, GONE],
+        &[
+            Action::CheckTarget,
+            returned(2, Some(WaitingReason::AsteriskRefuses)),
+        ],
+    );
+}
+
+#[test]
 fn a_channel_that_dies_during_the_claim_ends_the_claimed_call() {
     ends_with(
         &[
             Input::StasisStarted,
-            BUSY,
+            EXISTS,
+            GONE,
             Input::ClaimReplied(ClaimReply::Claimed),
         ],
         &[
             Action::Follow,
-            Action::RecordEnd(HangupCause::UserBusy, None),
+            Action::RecordDialFailure(FailureReason::NotDialled),
             Action::DeleteMessage,
         ],
     );
+}
+
+#[test]
+fn nobody_is_called_for_a_target_that_does_not_exist() {
+    let (_, actions) = play(&[
+        Input::StasisStarted,
+        Input::TargetChecked(TargetReply::Missing),
+    ]);
+    let expected = [
+        Action::HangUpUndialled,
+        Action::RecordFailure(FailureReason::ContextMissing),
+    ];
+    assert!(actions.ends_with(&expected), "{actions:?}");
+    // One that cannot be asked about is taken to exist.
+    let (_, actions) = play(&[
+        Input::StasisStarted,
+        Input::TargetChecked(TargetReply::Unknown),
+    ]);
+    assert_eq!(actions.last(), Some(&Action::Claim));
+}
+
+#[test]
+fn what_is_played_to_needs_no_target() {
+    let mut request = request();
+    request.media = crate::Media::new(&["sound:hello-world"]).ok();
+    let now = Timestamp::from_millis(0);
+    let (mut machine, _) = Origination::start(&request, RetryPolicy::default(), now);
+    assert_eq!(machine.step(Input::StasisStarted), [Action::Claim]);
+}
+
+#[test]
+fn a_refused_create_waits_unless_its_endpoint_is_missing_twice() {
+    let refused = Input::Created(CreateReply::Refused);
+    let explained = Input::RefusalExplained;
+    for reason in WaitingReason::ALL {
+        ends_with(
+            &[refused, explained(Refusal::Temporary(reason))],
+            &[Action::ExplainRefusal, returned(5, Some(reason))],
+        );
+    }
+    ends_with(
+        &[refused, explained(Refusal::Unknown)],
+        &[returned(5, Some(WaitingReason::AsteriskUnreachable))],
+    );
+    let missing = [refused, explained(Refusal::Missing), Input::RetryDue];
+    let (machine, actions) = play(&missing);
+    assert!(!machine.is_done());
+    let again = [
+        Action::RetryCreate(MISSING_AGAIN_AFTER),
+        Action::CreateChannel,
+    ];
+    assert!(actions.ends_with(&again), "{actions:?}");
+    for (last, expected) in [
+        (Refusal::Missing, FailureReason::EndpointUnavailable),
+        (Refusal::Unreachable, FailureReason::Unreachable),
+    ] {
+        let (_, actions) = play(&[&missing[..], &[refused, explained(last)]].concat());
+        assert_eq!(actions.last(), Some(&Action::RecordFailure(expected)));
+    }
+    let (_, actions) = play(&[Input::Created(CreateReply::Invalid)]);
+    let invalid = Action::RecordFailure(FailureReason::EndpointUnavailable);
+    assert_eq!(actions.last(), Some(&invalid));
 }
 
 fn any_input() -> impl Strategy<Value = Input> {
@@ -241,9 +351,23 @@ fn any_input() -> impl Strategy<Value = Input> {
             CreateReply::Created,
             CreateReply::Exists,
             CreateReply::Refused,
+            CreateReply::Invalid,
             CreateReply::Unavailable
         ])
         .prop_map(Input::Created),
+        select(vec![
+            Refusal::Missing,
+            Refusal::Unreachable,
+            Refusal::Temporary(WaitingReason::TrunkUnavailable),
+            Refusal::Unknown
+        ])
+        .prop_map(Input::RefusalExplained),
+        select(vec![
+            TargetReply::Exists,
+            TargetReply::Missing,
+            TargetReply::Unknown
+        ])
+        .prop_map(Input::TargetChecked),
         select(vec![
             ClaimReply::Claimed,
             ClaimReply::Refused,
@@ -273,7 +397,7 @@ fn any_input() -> impl Strategy<Value = Input> {
             Input::StasisStartTimedOut,
             Input::DialConfirmed,
             Input::DialConfirmationTimedOut,
-            BUSY
+            GONE
         ]),
     ]
 }
@@ -303,7 +427,7 @@ proptest! {
                         prop_assert!(claimed && !may_have_been_dialled);
                         may_have_been_dialled = true;
                     }
-                    Action::ReturnMessage(_) => prop_assert!(!may_have_been_dialled),
+                    Action::ReturnMessage { .. } => prop_assert!(!may_have_been_dialled),
                     Action::RecordFailure(_) => prop_assert!(!claimed),
                     _ => {}
                 }
@@ -311,8 +435,10 @@ proptest! {
             log.extend(actions);
         }
         let settled = log.iter().filter(|action| {
-            matches!(action, Action::DeleteMessage | Action::ReturnMessage(_))
+            matches!(action, Action::DeleteMessage | Action::ReturnMessage { .. })
         }).count();
-        prop_assert_eq!(settled, usize::from(machine.is_done()), "{:?}", log);
+        prop_assert!(settled <= 1, "{:?}", log);
+        prop_assert!(!machine.is_done() || settled == 1, "{:?}", log);
+        prop_assert!(settled == 0 || machine.is_done() || machine.awaits_confirmation_only());
     }
 }
