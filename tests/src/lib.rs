@@ -17,6 +17,7 @@ pub mod footprint;
 pub mod gateway;
 pub mod ledger;
 pub mod pbx;
+pub mod phone;
 pub mod ports;
 pub mod program;
 pub mod proxy;
@@ -31,4 +32,5 @@ pub mod world;
 
 pub use client::Client;
 pub use pbx::Pbx;
+pub use phone::Phone;
 pub use world::{Line, World};

@@ -1,11 +1,12 @@
 //! What the calls go through: the scenarios are the same on both.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use simulator::{Credentials, Simulator};
 
-use crate::asterisk::{Asterisk, Received};
+use crate::asterisk::{Asterisk, Logged, Own, What};
 use crate::tls::{Secured, TlsRelay};
 
 /// A PBX with ARI, and with callees that behave by the last three digits of their number.
@@ -33,6 +34,25 @@ impl Pbx {
         Self::Simulator {
             simulator,
             password,
+        }
+    }
+
+    /// A real Asterisk that a test has for itself, once it answers.
+    pub async fn own_asterisk(own: &Own) -> Arc<Self> {
+        let asterisk = Asterisk::own(own).unwrap_or_else(|error| panic!("{error}"));
+        asterisk.wait_until_ready().await;
+        Arc::new(Self::Asterisk(asterisk))
+    }
+
+    /// The real Asterisk.
+    ///
+    /// # Panics
+    /// If it is the simulator.
+    #[must_use]
+    pub fn asterisk(&self) -> &Asterisk {
+        match self {
+            Self::Asterisk(asterisk) => asterisk,
+            Self::Simulator { .. } => panic!("this is the simulator"),
         }
     }
 
@@ -109,6 +129,30 @@ impl Pbx {
         answer.json().await.ok()
     }
 
+    /// When the phone at `number` was talked to, by the callee's own log, if it was answered once; none on the
+    /// simulator.
+    #[must_use]
+    pub fn talk_with(&self, number: &str) -> Option<Talk> {
+        let Self::Asterisk(asterisk) = self else {
+            return None;
+        };
+        let mut talk = None;
+        for line in asterisk.callee_log() {
+            match (line.what, &mut talk) {
+                _ if line.to != number => {}
+                (What::Answered, _) => {
+                    talk = Some(Talk {
+                        from: line.at,
+                        until: None,
+                    });
+                }
+                (What::Bye | What::Over, Some(talk)) => talk.until = Some(line.at),
+                _ => {}
+            }
+        }
+        talk
+    }
+
     /// The channels whose ids are among `ids`.
     pub async fn channels_among(&self, ids: &[String]) -> Vec<String> {
         let all = self.channels().await.into_iter();
@@ -125,8 +169,25 @@ impl Pbx {
     }
 }
 
-/// The calls to `number` among these requests.
-fn call_ids(requests: Vec<Received>, number: &str) -> BTreeSet<String> {
-    let of_number = requests.into_iter().filter(|request| request.to == number);
-    of_number.map(|request| request.call_id).collect()
+/// A conversation, by the callee's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Talk {
+    /// When the callee answered.
+    pub from: Duration,
+    /// When one of the two hung up, if that was heard.
+    pub until: Option<Duration>,
+}
+
+impl Talk {
+    /// How long it lasted, if its end was heard.
+    #[must_use]
+    pub fn lasting(&self) -> Option<Duration> {
+        Some(self.until?.saturating_sub(self.from))
+    }
+}
+
+/// The calls to `number` among these.
+fn call_ids(log: Vec<Logged>, number: &str) -> BTreeSet<String> {
+    let of_number = log.into_iter().filter(|line| line.to == number);
+    of_number.map(|line| line.call_id).collect()
 }

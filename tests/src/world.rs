@@ -49,6 +49,9 @@ pub enum Line {
     Down,
     /// A trunk that does not exist.
     Missing,
+    /// A trunk whose provider is asked again and again whether it is there; only an Asterisk of a test's own
+    /// has it.
+    Qualified,
 }
 
 impl Line {
@@ -60,6 +63,7 @@ impl Line {
             Self::Local => "Local/{number}@{context}",
             Self::Down => "PJSIP/{number}@down",
             Self::Missing => "PJSIP/{number}@nosuch",
+            Self::Qualified => "PJSIP/{number}@qualified",
         }
     }
 }
@@ -459,7 +463,13 @@ static NUMBERS: AtomicU32 = AtomicU32::new(0);
 /// before them, which callees read too, from being one that counts.
 #[must_use]
 pub fn number(digits: &str) -> String {
+    number_before(&format!("0{digits}"))
+}
+
+/// A number that no other call of this run has, ending in just these digits.
+#[must_use]
+pub fn number_before(digits: &str) -> String {
     let unique = NUMBERS.fetch_add(1, Ordering::Relaxed);
     let run = std::process::id() % 100_000;
-    format!("+1{run:05}{unique:06}0{digits}")
+    format!("+1{run:05}{unique:06}{digits}")
 }

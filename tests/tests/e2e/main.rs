@@ -15,14 +15,17 @@ mod crashes;
 mod dead_letters;
 mod endings;
 mod events;
+mod field;
 mod hangup;
 mod lambda;
+mod limits;
 mod listing;
 mod load;
 mod local_run;
 mod media;
 mod networks;
 mod once;
+mod operators;
 mod outages;
 mod pages;
 mod readme;
@@ -34,6 +37,7 @@ mod secrets;
 mod spellings;
 mod sweeping;
 mod trust;
+mod two_legs;
 mod users;
 mod waiting;
 
@@ -84,6 +88,15 @@ impl Suite {
     fn add_asterisk<F>(&mut self, name: &str, test: fn(Arc<Pbx>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
+    {
+        self.add_on(format!("asterisk::{name}"), self.asterisk.clone(), test);
+    }
+
+    /// A test that has an Asterisk of its own, which it starts itself.
+    fn add_own<F, T>(&mut self, name: &str, test: T)
+    where
+        F: Future<Output = ()> + Send + 'static,
+        T: Fn(Arc<Pbx>) -> F + Send + 'static,
     {
         self.add_on(format!("asterisk::{name}"), self.asterisk.clone(), test);
     }
@@ -162,6 +175,10 @@ fn main() -> ExitCode {
     crashes::add(&mut suite);
     outages::add(&mut suite);
     networks::add(&mut suite);
+    field::add(&mut suite);
+    two_legs::add(&mut suite);
+    limits::add(&mut suite);
+    operators::add(&mut suite);
     let Suite { trials, .. } = suite;
     // The trials hold what is left of the PBX; it ends with the last of them.
     libtest_mimic::run(&arguments, trials).exit_code()

@@ -1,0 +1,114 @@
+//! A SIP provider that can be silenced: it answers OPTIONS, and passes everything else on to the callee.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+
+/// Longest SIP message that is passed on, in bytes.
+const LONGEST: usize = 64 * 1024;
+
+/// A running provider.
+pub struct Provider {
+    /// Where it listens.
+    pub port: u16,
+    silent: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Provider {
+    /// In front of the callee at this port.
+    pub(super) fn before(callee: u16) -> std::io::Result<Self> {
+        let bind = || {
+            let socket = std::net::UdpSocket::bind(("127.0.0.1", 0))?;
+            socket.set_nonblocking(true)?;
+            UdpSocket::from_std(socket)
+        };
+        let (outer, inner) = (bind()?, bind()?);
+        let port = outer.local_addr()?.port();
+        let silent = Arc::new(AtomicBool::new(false));
+        let task = tokio::spawn(pass_on(outer, inner, callee, Arc::clone(&silent)));
+        Ok(Self { port, silent, task })
+    }
+
+    /// Answers nothing and passes nothing on from now on, as a provider that is down; or no longer.
+    pub fn set_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass_on(outer: UdpSocket, inner: UdpSocket, callee: u16, silent: Arc<AtomicBool>) {
+    let callee = SocketAddr::from(([127, 0, 0, 1], callee));
+    let (mut from_outside, mut from_inside) = (vec![0; LONGEST], vec![0; LONGEST]);
+    // There is one caller: Asterisk.
+    let mut caller = None;
+    loop {
+        tokio::select! {
+            received = outer.recv_from(&mut from_outside) => {
+                let Ok((length, from)) = received else { continue };
+                caller = Some(from);
+                let message = &from_outside[..length];
+                if silent.load(Ordering::SeqCst) {
+                    continue;
+                }
+                // A lost datagram is sent again by SIP itself.
+                let _ = match answer_to_options(message) {
+                    Some(answer) => outer.send_to(answer.as_bytes(), from).await,
+                    None => inner.send_to(message, callee).await,
+                };
+            }
+            received = inner.recv_from(&mut from_inside) => {
+                let (Ok((length, _)), Some(caller)) = (received, caller) else { continue };
+                if !silent.load(Ordering::SeqCst) {
+                    let _ = outer.send_to(&from_inside[..length], caller).await;
+                }
+            }
+        }
+    }
+}
+
+/// The answer to a request that asks whether somebody is there.
+fn answer_to_options(message: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(message).ok()?;
+    if !text.starts_with("OPTIONS ") {
+        return None;
+    }
+    let repeated = ["Via", "From", "To", "Call-ID", "CSeq"];
+    let headers = text.lines().filter(|line| {
+        let name = line.split_once(':').map(|(name, _)| name.trim());
+        name.is_some_and(|name| {
+            repeated
+                .iter()
+                .any(|wanted| wanted.eq_ignore_ascii_case(name))
+        })
+    });
+    let headers: Vec<_> = headers.collect();
+    Some(format!(
+        "SIP/2.0 200 OK\r\n{}\r\nContent-Length: 0\r\n\r\n",
+        headers.join("\r\n")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_answered_and_nothing_else() {
+        let request = "OPTIONS sip:1@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z\r\nFrom: <sip:a@h>;tag=1\r\n\
+                       To: <sip:b@h>\r\nCall-ID: c\r\nCSeq: 7 OPTIONS\r\nMax-Forwards: 70\r\n\r\n";
+        let answer = answer_to_options(request.as_bytes()).unwrap();
+        assert!(answer.starts_with("SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z\r\n"));
+        assert!(answer.contains("CSeq: 7 OPTIONS\r\n") && !answer.contains("Max-Forwards"));
+        assert_eq!(answer_to_options(b"INVITE sip:1@h SIP/2.0\r\n\r\n"), None);
+        assert_eq!(answer_to_options(&[0xff]), None);
+    }
+}
