@@ -1,8 +1,8 @@
 //! A phone behind the trunk that talks and listens: RTP in both directions.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::UdpSocket;
@@ -16,26 +16,62 @@ const SPEECH: usize = 160;
 /// The bytes before them.
 const HEADER: usize = 12;
 
-/// A phone of the callee's whose end of the audio is here. It answers after 0.3 s, says one byte over and over
-/// from then on, and counts what it hears of others.
+/// What a phone says: the same sample over and over. Transcoding on the way may change how loud it is, and leaves
+/// its sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speech {
+    /// Samples above zero.
+    Positive,
+    /// Samples below zero.
+    Negative,
+}
+
+impl Speech {
+    /// As a byte of PCMU, whose first bit is set for a sample that is not negative.
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Positive => 0xaa,
+            Self::Negative => 0x2a,
+        }
+    }
+
+    /// What a packet of PCMU says, if it says one thing that is no silence.
+    fn in_packet(speech: &[u8]) -> Option<Self> {
+        let first = *speech.first()?;
+        let is_one_thing = speech.iter().all(|byte| *byte == first);
+        match first {
+            // Both are zero.
+            0xff | 0x7f => None,
+            _ if !is_one_thing => None,
+            0x80.. => Some(Self::Positive),
+            _ => Some(Self::Negative),
+        }
+    }
+}
+
+/// Packets of each kind of speech, [`Speech::Positive`] first.
+type Heard = Arc<[AtomicUsize; 2]>;
+
+/// A phone of the callee's whose end of the audio is here. It answers after 0.3 s, says one thing from then on,
+/// and counts what it hears of others.
 pub struct Phone {
     /// Its number.
     pub number: String,
-    said: u8,
-    heard: Arc<Mutex<[usize; 256]>>,
+    said: Speech,
+    heard: Heard,
     sent: Arc<AtomicUsize>,
     tasks: [JoinHandle<()>; 2],
 }
 
 impl Phone {
-    /// A phone that says this byte.
-    pub async fn saying(said: u8, pbx: &Arc<Pbx>) -> Self {
+    /// A phone that says this.
+    pub async fn saying(said: Speech, pbx: &Arc<Pbx>) -> Self {
         let socket = UdpSocket::bind(("127.0.0.1", 0)).await.expect("a UDP port");
         let port = socket.local_addr().expect("its address").port();
         let socket = Arc::new(socket);
         // The callee reads its port of the audio from the number.
         let number = number_before(&format!("{port:05}202"));
-        let (heard, sent) = (Arc::new(Mutex::new([0; 256])), Arc::default());
+        let (heard, sent) = (Heard::default(), Arc::default());
         let tasks = [
             tokio::spawn(listen(Arc::clone(&socket), Arc::clone(&heard))),
             tokio::spawn(talk(
@@ -64,7 +100,7 @@ impl Phone {
     /// How many packets it has received of what `other` says.
     #[must_use]
     pub fn heard(&self, other: &Self) -> usize {
-        self.heard.lock().expect("no panic")[usize::from(other.said)]
+        self.heard[other.said as usize].load(Ordering::SeqCst)
     }
 
     /// Waits until it has received so many more packets of what `other` says.
@@ -95,19 +131,18 @@ impl Drop for Phone {
     }
 }
 
-/// Counts RTP packets of PCMU by what is said in them, if that is one byte.
-async fn listen(socket: Arc<UdpSocket>, heard: Arc<Mutex<[usize; 256]>>) {
+/// Counts RTP packets of PCMU by what is said in them.
+async fn listen(socket: Arc<UdpSocket>, heard: Heard) {
     let mut packet = [0; 2048];
     loop {
         let Ok((length, _)) = socket.recv_from(&mut packet).await else {
             continue;
         };
         // RTP version 2, payload type 0 (PCMU) with or without the marker.
-        let is_speech =
-            length > HEADER && matches!(packet[0], 0x80..=0xbf) && matches!(packet[1], 0x00 | 0x80);
-        let said = packet[HEADER];
-        if is_speech && packet[HEADER..length].iter().all(|byte| *byte == said) {
-            heard.lock().expect("no panic")[usize::from(said)] += 1;
+        let is_pcmu = matches!(packet[0], 0x80..=0xbf) && matches!(packet[1], 0x00 | 0x80);
+        let speech = packet.get(HEADER..length).unwrap_or_default();
+        if let Some(said) = Speech::in_packet(speech).filter(|_| is_pcmu) {
+            heard[said as usize].fetch_add(1, Ordering::SeqCst);
         }
     }
 }
@@ -117,7 +152,7 @@ async fn talk(
     socket: Arc<UdpSocket>,
     pbx: Arc<Pbx>,
     number: String,
-    said: u8,
+    said: Speech,
     sent: Arc<AtomicUsize>,
 ) {
     let Pbx::Asterisk(asterisk) = &*pbx else {
@@ -139,8 +174,8 @@ async fn talk(
         packet.extend_from_slice(&sequence.to_be_bytes()[2..]);
         let samples = u32::try_from(SPEECH).unwrap_or(u32::MAX);
         packet.extend_from_slice(&sequence.wrapping_mul(samples).to_be_bytes());
-        packet.extend_from_slice(&u32::from(said).to_be_bytes());
-        packet.resize(HEADER + SPEECH, said);
+        packet.extend_from_slice(&u32::from(said.byte()).to_be_bytes());
+        packet.resize(HEADER + SPEECH, said.byte());
         if socket.send_to(&packet, peer).await.is_ok() {
             sent.fetch_add(1, Ordering::SeqCst);
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use e2e::client::read;
+use e2e::phone::Speech;
 use e2e::program::Program;
 use e2e::world::number;
 use e2e::{Client, Line, Pbx, Phone, World};
@@ -55,8 +56,8 @@ struct Conversation {
 impl Conversation {
     /// Places a call that the dialplan bridges, and waits until both phones hear each other.
     async fn begin(pbx: &Arc<Pbx>, api: &Client, body: Value) -> Self {
-        let first = Phone::saying(0x55, pbx).await;
-        let second = Phone::saying(0xaa, pbx).await;
+        let first = Phone::saying(Speech::Positive, pbx).await;
+        let second = Phone::saying(Speech::Negative, pbx).await;
         let mut body = body;
         body["context"] = json!("bridged");
         body["extension"] = json!(second.number);
@@ -101,7 +102,7 @@ impl Conversation {
         );
         for phone in [&self.first, &self.second] {
             is_over(pbx, &phone.number).await;
-            assert_eq!(pbx.invites_to(&phone.number), 1, "{}", phone.number);
+            was_rung_once(pbx, &phone.number);
         }
         is_as_long_as_the_talk(pbx, &call);
         assert_eq!(
@@ -148,6 +149,13 @@ pub fn is_as_long_as_the_talk(pbx: &Pbx, call: &Value) {
     );
 }
 
+/// The simulator does not count the phones behind a `Local` channel.
+fn was_rung_once(pbx: &Pbx, number: &str) {
+    if let Pbx::Asterisk(_) = pbx {
+        assert_eq!(pbx.invites_to(number), 1, "{number}");
+    }
+}
+
 async fn answered_still(api: &Client, id: &str) {
     let call = api.status(id).await;
     assert_eq!(call["status"], "answered", "{call}");
@@ -156,7 +164,7 @@ async fn answered_still(api: &Client, id: &str) {
 async fn second_hangs_up(pbx: Arc<Pbx>, line: Line) {
     let world = World::start(&pbx).await;
     let api = world.api(line).await;
-    let first = Phone::saying(0x55, &pbx).await;
+    let first = Phone::saying(Speech::Positive, &pbx).await;
     // It answers at once, and hangs up after a second.
     let second = number("201");
     let body = json!({"context": "bridged", "extension": second});
@@ -171,9 +179,7 @@ async fn second_hangs_up(pbx: Arc<Pbx>, line: Line) {
     is_over(&pbx, &second).await;
     is_as_long_as_the_talk(&pbx, &call);
     assert!(call["duration"].as_u64() >= Some(1), "{call}");
-    if let Pbx::Asterisk(_) = &*pbx {
-        assert_eq!(pbx.invites_to(&first.number), 1);
-    }
+    was_rung_once(&pbx, &first.number);
     assert_eq!(pbx.invites_to(&second), 1);
 }
 
@@ -236,7 +242,7 @@ async fn second_is_busy(pbx: Arc<Pbx>, line: Line) {
     let world = World::start(&pbx).await;
     let api = world.api(line).await;
     for digits in ["486", "9503", "9404"] {
-        let (first, second) = (Phone::saying(0x55, &pbx).await, number(digits));
+        let (first, second) = (Phone::saying(Speech::Positive, &pbx).await, number(digits));
         let body = json!({"context": "bridged", "extension": second});
         let id = api.place(&first.number, body).await;
         let call = api.wait_until_over(&id).await;
