@@ -21,8 +21,8 @@ use domain::origination::{
 };
 use domain::rules::{Rule, kept};
 use domain::{
-    AttemptId, Call, CallEvent, CallId, CallRequest, DialplanTarget, Ending, HangupCause,
-    HangupOrigin, When,
+    AttemptId, Call, CallEvent, CallId, CallRequest, Dialled, DialplanTarget, Ending,
+    FailureReason, HangupCause, HangupOrigin, When,
 };
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
@@ -64,6 +64,8 @@ pub struct CallTask {
     received_at: Instant,
     /// The cause of the last `ChannelHangupRequest`.
     announced: Option<HangupCause>,
+    /// Asterisk is shutting down, and the channel with it.
+    asterisk_ends: bool,
     look: Option<Later<(Stamp, Look)>>,
     dial_watch: DialWatch,
     playlist: Playlist,
@@ -115,6 +117,7 @@ impl CallTask {
             live: None,
             received_at: Instant::now(),
             announced: None,
+            asterisk_ends: false,
             look: None,
             pass,
             _permit: Some(permit),
@@ -146,6 +149,7 @@ impl CallTask {
             live: None,
             received_at: Instant::now(),
             announced: None,
+            asterisk_ends: false,
             look: None,
             pass: None,
             _permit: permit,
@@ -290,6 +294,10 @@ impl CallTask {
         }
         match event.kind {
             ChannelEventKind::HangupAnnounced(cause) => self.announced = Some(cause),
+            ChannelEventKind::ShutdownAnnounced => {
+                self.announced = Some(HangupCause::Unknown);
+                self.asterisk_ends = true;
+            }
             ChannelEventKind::StasisStarted { .. } => self.feed(Input::StasisStarted),
             ChannelEventKind::Played { item, whole } => self.played(item, whole, at),
             ChannelEventKind::CalleeBusy => {
@@ -303,9 +311,13 @@ impl CallTask {
             ChannelEventKind::Destroyed(cause, tech_cause) => {
                 self.feed(Input::ChannelDestroyed);
                 let announced = self.announced.filter(|_| !self.is_answered());
-                let ended = CallEvent::Ended {
-                    ending: Ending::read(cause, tech_cause, announced),
-                    dialled: self.dial_watch.dialled(),
+                let dialled = self.dial_watch.dialled();
+                let ended = if self.asterisk_ends && !self.is_answered() && dialled == Dialled::Yes
+                {
+                    CallEvent::Failed(FailureReason::AsteriskRestarted)
+                } else {
+                    let ending = Ending::read(cause, tech_cause, announced);
+                    CallEvent::Ended { ending, dialled }
                 };
                 self.apply(&ended, at);
             }

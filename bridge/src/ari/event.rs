@@ -21,6 +21,9 @@ pub const WANTED_TYPES: [&str; 6] = [
     "PlaybackFinished",
 ];
 
+/// `AST_SOFTHANGUP_SHUTDOWN`: the `cause` of a soft hangup is no Q.850 cause but a flag of Asterisk's.
+const SHUTDOWN: u16 = 4;
+
 /// Another client has taken our application over.
 pub const APPLICATION_REPLACED: &str = "ApplicationReplaced";
 
@@ -91,6 +94,8 @@ pub enum ChannelEventKind {
     },
     /// It is about to be hung up, for this cause.
     HangupAnnounced(HangupCause),
+    /// It is about to be hung up, because Asterisk is shutting down.
+    ShutdownAnnounced,
     /// It is gone.
     Destroyed(HangupCause, Option<SipCode>),
 }
@@ -110,6 +115,7 @@ impl ChannelEventKind {
             | Self::CalleeCongested
             | Self::Played { .. }
             | Self::HangupAnnounced(_)
+            | Self::ShutdownAnnounced
             | Self::Destroyed(..) => None,
         }
     }
@@ -151,6 +157,8 @@ struct Body<'a> {
     args: Vec<Cow<'a, str>>,
     cause: Option<u16>,
     tech_cause: Option<u16>,
+    #[serde(default)]
+    soft: bool,
 }
 
 #[derive(Deserialize)]
@@ -204,6 +212,9 @@ pub fn read(text: &str) -> Incoming {
             item: playback.item,
             whole: channel.state.as_deref() == Some("done"),
         }),
+        "ChannelHangupRequest" if body.soft && body.cause == Some(SHUTDOWN) => {
+            Some(ChannelEventKind::ShutdownAnnounced)
+        }
         // A callee who just hangs up gives no cause.
         "ChannelHangupRequest" => Some(ChannelEventKind::HangupAnnounced(HangupCause::from(
             body.cause.unwrap_or(0),
@@ -294,6 +305,14 @@ mod tests {
             (
                 r#"{"type":"ChannelDestroyed","cause":17,"tech_cause":486,"channel":{"id":"ID"}}"#,
                 ChannelEventKind::Destroyed(HangupCause::UserBusy, SipCode::new(486)),
+            ),
+            (
+                r#"{"type":"ChannelHangupRequest","cause":4,"soft":true,"channel":{"id":"ID"}}"#,
+                ChannelEventKind::ShutdownAnnounced,
+            ),
+            (
+                r#"{"type":"ChannelHangupRequest","cause":4,"channel":{"id":"ID"}}"#,
+                ChannelEventKind::HangupAnnounced(HangupCause::Other(4)),
             ),
             (
                 r#"{"type":"ChannelDestroyed","channel":{"id":"ID"},"new":[{}]}"#,
