@@ -11,6 +11,7 @@ use tracing::Instrument;
 use crate::ari::Place;
 use crate::call_task::CallTask;
 use crate::hangup::{hang_up_if_ours, hang_up_surely};
+use crate::registry::Busy;
 use crate::shared::Shared;
 
 /// What calls are taken on with.
@@ -29,6 +30,8 @@ pub struct Adopter {
 pub enum Found {
     /// It is followed from now on.
     Adopted,
+    /// It is followed already.
+    Followed,
     /// It is being worked on, or its message will come back and decide.
     Known,
     /// It is no live call of this bridge. Its channel, if there is one, is hung up.
@@ -47,8 +50,10 @@ impl Adopter {
     /// that was found by its record.
     pub async fn take_on(&self, id: CallId, place: Place) -> Found {
         // Nobody else begins with it meanwhile.
-        let Ok(registration) = self.shared.registry.register(id) else {
-            return Found::Known;
+        let registration = match self.shared.registry.register(id) {
+            Ok(registration) => registration,
+            Err(Busy { claimed: true }) => return Found::Followed,
+            Err(Busy { claimed: false }) => return Found::Known,
         };
         // After that: a task notes its claim here before it gives up its place.
         if self.shared.unsettled.contains(id) {

@@ -62,6 +62,8 @@ struct Trial {
     backoff: Backoff,
     next_at: Instant,
     under_way: bool,
+    /// The call that tried has found the circuit's reason again.
+    failed: bool,
 }
 
 /// How many calls may be received.
@@ -72,8 +74,9 @@ pub enum Admission {
     One(Pass),
 }
 
-/// A call's permission to try an open circuit. When it is dropped and the circuit is still open,
-/// the next call may try after a longer interval.
+/// A call's permission to try an open circuit. When it is dropped and the call has failed for the
+/// circuit's reason, the next call may try after a longer interval. A call that told nothing (it was
+/// over already, say) does not count, so that the next may try at once.
 pub struct Pass(Arc<Circuits>);
 
 impl Drop for Pass {
@@ -81,7 +84,9 @@ impl Drop for Pass {
         let mut state = self.0.lock();
         if let Some(trial) = &mut state.trial {
             trial.under_way = false;
-            trial.next_at = Instant::now() + trial.backoff.next_delay();
+            if std::mem::take(&mut trial.failed) {
+                trial.next_at = Instant::now() + trial.backoff.next_delay();
+            }
         }
         drop(state);
         self.0.changed.notify_waiters();
@@ -318,13 +323,16 @@ impl State {
     }
 
     fn try_one_at_a_time(&mut self, reason: WaitingReason) {
-        if self.trial.is_none() {
+        if let Some(trial) = &mut self.trial {
+            trial.failed = true;
+        } else {
             let mut backoff = Backoff::new(TRY_EVERY.0, TRY_EVERY.1);
             self.trial = Some(Trial {
                 reason,
                 next_at: Instant::now() + backoff.next_delay(),
                 backoff,
                 under_way: false,
+                failed: false,
             });
         }
     }
@@ -335,4 +343,79 @@ fn is_chosen(trunk: &Trunk, call: &CallRequest) -> bool {
     let number = call.phone_number.as_str();
     let digits = number.strip_prefix('+').unwrap_or(number);
     trunk.resource.contains(digits) || trunk.resource == call.target.context.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn is_admitted(circuits: &Arc<Circuits>) -> Option<Pass> {
+        match circuits.admit().await {
+            Admission::Any => None,
+            Admission::One(pass) => Some(pass),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_call_at_a_time_tries_and_a_dial_closes_the_circuit() {
+        let circuits = Circuits::new();
+        assert!(is_admitted(&circuits).await.is_none());
+        circuits.not_dialled();
+        assert!(!circuits.is_open());
+        circuits.not_dialled();
+        assert!(circuits.is_open());
+        let began = Instant::now();
+        let pass = is_admitted(&circuits).await.unwrap();
+        assert!(began.elapsed() >= TRY_EVERY.0 / 2);
+        // While it tries, nobody else does.
+        let other = Arc::clone(&circuits);
+        let waiting = tokio::spawn(async move { is_admitted(&other).await.is_none() });
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        assert!(!waiting.is_finished());
+        circuits.dial_seen();
+        assert!(waiting.await.unwrap());
+        drop(pass);
+        assert!(!circuits.is_open());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_fails_makes_the_next_wait_longer_and_one_that_tells_nothing_does_not() {
+        let circuits = Circuits::new();
+        circuits.not_dialled();
+        circuits.not_dialled();
+        let pass = is_admitted(&circuits).await.unwrap();
+        drop(pass);
+        let began = Instant::now();
+        let pass = is_admitted(&circuits).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        circuits.not_dialled();
+        drop(pass);
+        let pass = is_admitted(&circuits).await.unwrap();
+        assert!(began.elapsed() >= TRY_EVERY.0);
+        drop(pass);
+    }
+
+    #[test]
+    fn what_a_request_chooses_opens_no_circuit() {
+        for (resource, chosen) in [
+            ("trunk", false),
+            ("15550000200", true),
+            ("phone-15550000200", true),
+            ("outbound-ivr", true),
+        ] {
+            let trunk = Trunk {
+                technology: "PJSIP".to_owned(),
+                resource: resource.to_owned(),
+            };
+            assert_eq!(is_chosen(&trunk, &call()), chosen, "{resource}");
+        }
+    }
+
+    fn call() -> CallRequest {
+        let text = r#"{"type":"dial.v1","call_id":"3f2b8c1e-0000-4000-8000-000000000001",
+            "phone_number":"+15550000200","endpoint":"PJSIP/15550000200@trunk","context":"outbound-ivr",
+            "extension":"s","priority":1,"dial_timeout_ms":30000,"created_at_ms":1,"dial_before_ms":2}"#;
+        let domain::QueueMessage::Dial(call) = domain::QueueMessage::decode(text).unwrap();
+        call
+    }
 }

@@ -131,7 +131,11 @@ impl Reconciler {
         let found = stream::iter(places).map(|(id, place)| self.adopter.take_on(id, place));
         found
             .buffer_unordered(AT_ONCE)
-            .fold(found_all, async |all, found| all && found != Found::Unread)
+            .fold(found_all, async |all, found| {
+                // Whoever works on a call now may leave a channel elsewhere alone.
+                let is_open = found == Found::Known && scope == Scope::Everywhere;
+                all && found != Found::Unread && !is_open
+            })
             .await
     }
 }

@@ -347,11 +347,13 @@ impl Witness {
             return;
         };
         // The bridge cannot count from before it hears of the answer.
-        let silence =
-            |(began, until): &&(Instant, Instant)| *began <= answered + SOON && *until >= answered;
-        let heard_by = self.upheavals.iter().filter(silence);
-        let heard_by = heard_by.map(|(_, until)| *until).max();
-        let limit = heard_by.map_or(answered, |until| until.max(answered)) + MAX_CALL_DURATION;
+        let mut heard_by = answered;
+        while let Some(until) = self.upheavals.iter().find_map(|(began, until)| {
+            (*began <= heard_by + SOON && *until > heard_by).then_some(*until)
+        }) {
+            heard_by = until;
+        }
+        let limit = heard_by + MAX_CALL_DURATION;
         let clears = matches!(truth.plan.callee, Callee::TalksOn { clears: true, .. });
         let allowed = if clears {
             // Only a bridge keeps the limit, when there is one.
