@@ -451,7 +451,9 @@ impl Simulation {
     }
 }
 
-fn request(plan: &PlannedCall, now: Timestamp) -> Option<CallRequest> {
+/// The request of a planned call.
+#[must_use]
+pub fn request(plan: &PlannedCall, now: Timestamp) -> Option<CallRequest> {
     let sounds = vec!["sound:hello-world"; plan.plays.len()];
     let media = Media::new(&sounds).ok();
     let context = if plan.target_exists {
