@@ -190,11 +190,9 @@ fn judge(
     let restarted = overlapping.iter().any(|trouble| trouble.asterisk);
     match reason {
         Some(FailureReason::OutcomeUnknown) => Ok(()),
-        Some(FailureReason::AsteriskRestarted | FailureReason::EndpointUnavailable)
-            if restarted =>
-        {
-            Ok(())
-        }
+        Some(FailureReason::AsteriskRestarted) if restarted => Ok(()),
+        // The channel was gone before the dial.
+        Some(FailureReason::NotDialled) if rung == 0 => Ok(()),
         // It was answered, and what ended it was not seen, or what it was played was cut short.
         _ if status == "completed" && placed.status == "completed" => Ok(()),
         _ => Err("no trouble explains it"),
