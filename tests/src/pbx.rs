@@ -19,7 +19,7 @@ pub enum Pbx {
         password: String,
     },
     /// A real Asterisk with real SIP.
-    Asterisk(Asterisk),
+    Asterisk(Box<Asterisk>),
 }
 
 impl Pbx {
@@ -41,7 +41,7 @@ impl Pbx {
     pub async fn own_asterisk(own: &Own) -> Arc<Self> {
         let asterisk = Asterisk::own(own).unwrap_or_else(|error| panic!("{error}"));
         asterisk.wait_until_ready().await;
-        Arc::new(Self::Asterisk(asterisk))
+        Arc::new(Self::Asterisk(Box::new(asterisk)))
     }
 
     /// The real Asterisk.
@@ -74,10 +74,8 @@ impl Pbx {
 
     /// `ARI_HTTP_URL` over TLS, and whom to trust for it.
     pub async fn ari_over_tls(&self) -> Secured {
-        if let Self::Asterisk(Asterisk {
-            secured: Some(secured),
-            ..
-        }) = self
+        if let Self::Asterisk(asterisk) = self
+            && let Some(secured) = &asterisk.secured
         {
             return (**secured).clone();
         }

@@ -122,7 +122,7 @@ impl Calls {
         if let Some([share, _]) = &shares {
             share.limit(asterisk.process().expect("an Asterisk of our own"));
         }
-        let pbx = Arc::new(Pbx::Asterisk(asterisk));
+        let pbx = Arc::new(Pbx::Asterisk(Box::new(asterisk)));
         let of_bridge = shares.as_ref().map(|[_, share]| share);
         let mut runs: BTreeMap<Who, Vec<Run>> = BTreeMap::new();
         for round in 0..=self.rounds {

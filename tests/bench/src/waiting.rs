@@ -39,7 +39,7 @@ const WAITS: [(&str, &str, &str); 2] = [
 /// Measures it, at half of what the bridge can do.
 pub async fn run(most: Option<f64>) {
     let rate = most.map_or(RATE, |most| most / 2.0);
-    let pbx = Arc::new(Pbx::Asterisk(asterisk().await));
+    let pbx = Arc::new(Pbx::Asterisk(Box::new(asterisk().await)));
     // In percent, by way, histogram and bound.
     let mut shares: BTreeMap<(&str, &str, &str), Vec<f64>> = BTreeMap::new();
     for _ in 0..ROUNDS {

@@ -48,13 +48,13 @@ impl Drop for Provider {
 async fn pass_on(outer: UdpSocket, inner: UdpSocket, callee: u16, silent: Arc<AtomicBool>) {
     let callee = SocketAddr::from(([127, 0, 0, 1], callee));
     let (mut from_outside, mut from_inside) = (vec![0; LONGEST], vec![0; LONGEST]);
-    // There is one caller: Asterisk.
-    let mut caller = None;
+    // Nobody else sends anything here.
+    let mut asterisk = None;
     loop {
         tokio::select! {
             received = outer.recv_from(&mut from_outside) => {
                 let Ok((length, from)) = received else { continue };
-                caller = Some(from);
+                asterisk = Some(from);
                 let message = &from_outside[..length];
                 if silent.load(Ordering::SeqCst) {
                     continue;
@@ -66,9 +66,9 @@ async fn pass_on(outer: UdpSocket, inner: UdpSocket, callee: u16, silent: Arc<At
                 };
             }
             received = inner.recv_from(&mut from_inside) => {
-                let (Ok((length, _)), Some(caller)) = (received, caller) else { continue };
+                let (Ok((length, _)), Some(asterisk)) = (received, asterisk) else { continue };
                 if !silent.load(Ordering::SeqCst) {
-                    let _ = outer.send_to(&from_inside[..length], caller).await;
+                    let _ = outer.send_to(&from_inside[..length], asterisk).await;
                 }
             }
         }

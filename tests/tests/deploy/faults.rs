@@ -28,6 +28,7 @@ fn needed_by(right: &Right) -> Option<Scenario> {
         ("BridgePolicybridge1", "TakeCalls") if action == "sqs:ChangeMessageVisibility" => {
             Scenario::Unreadable
         }
+        ("BridgePolicybridge1", "TakeCalls") if action == "sqs:SendMessage" => Scenario::SentAnew,
         ("BridgePolicybridge1", "ClaimAndFollowCalls") if action == "dynamodb:GetItem" => {
             Scenario::Restart
         }

@@ -61,7 +61,7 @@ async fn deploy() -> Vec<String> {
         asterisk.wait_until_ready().await;
         asterisk
     });
-    let mut site = Site::new(cloud, Pbx::Asterisk(asterisk));
+    let mut site = Site::new(cloud, Pbx::Asterisk(Box::new(asterisk)));
     println!("deployed in {} s", begun.elapsed().as_secs());
     count(&mut site).await;
     let mut problems = Vec::new();

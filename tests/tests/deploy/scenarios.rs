@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::site::{Bridge, PASSWORD, Site, USER};
 
+/// The delivery at which a bridge sends the message of a call that waits anew.
+const SENT_ANEW_AT: u32 = 4;
+
 /// A use of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
@@ -34,13 +37,15 @@ pub enum Scenario {
     HangUp,
     /// A message that cannot be read is given back.
     Unreadable,
+    /// The message of a call that has waited for its trunk for long is sent anew.
+    SentAnew,
     /// A bridge is killed and started again, and follows its call.
     Restart,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Token,
         Self::Place,
         Self::List,
@@ -51,6 +56,7 @@ impl Scenario {
         Self::Call,
         Self::HangUp,
         Self::Unreadable,
+        Self::SentAnew,
         Self::Restart,
         Self::Sweep,
     ];
@@ -70,6 +76,7 @@ impl Scenario {
             Self::Call => call(site).await,
             Self::HangUp => hang_up(site).await,
             Self::Unreadable => unreadable(site).await,
+            Self::SentAnew => sent_anew(site).await,
             Self::Restart => restart(site).await,
         }
     }
@@ -299,6 +306,43 @@ async fn unreadable(site: &mut Site) -> Result<(), String> {
         .await;
     site.purge("CallsQueueUrl").await;
     back
+}
+
+async fn sent_anew(site: &mut Site) -> Result<(), String> {
+    let instance = site.pbx.asterisk().instance();
+    let mut with_trunk = String::new();
+    instance.configure("pjsip.conf", |text| {
+        with_trunk.clone_from(&text);
+        text.replace("[trunk]", "[elsewhere]")
+            .replace("aors = trunk", "aors = elsewhere")
+    });
+    instance.cli("module reload res_pjsip.so").await;
+    let ended = sent_anew_without_trunk(site).await;
+    let instance = site.pbx.asterisk().instance();
+    instance.configure("pjsip.conf", |_| with_trunk);
+    instance.cli("module reload res_pjsip.so").await;
+    site.purge("CallsQueueUrl").await;
+    ended
+}
+
+async fn sent_anew_without_trunk(site: &mut Site) -> Result<(), String> {
+    const QUEUE: &str = "CallsQueueUrl";
+    site.empty_queues().await;
+    place_for_nobody(site).await?;
+    // As if bridges had given the message back before.
+    for _ in 1..SENT_ANEW_AT {
+        let which = json!({"QueueUrl": site.cloud.outputs[QUEUE], "VisibilityTimeout": 0});
+        let received = site.cloud.ask("sqs", "receive_message", which).await;
+        if received["Messages"].as_array().is_none_or(Vec::is_empty) {
+            return Err(format!("the message did not come: {received}"));
+        }
+    }
+    let bridge = site.start_bridge_on_waiting_messages();
+    // What was received is deleted then, and what was sent is delayed: neither is counted here.
+    site.wait_until(&bridge, "a message that is sent anew", async |site| {
+        Ok(bridge.said("circuit opened") > 0 && site.messages(QUEUE).await == (0, 0))
+    })
+    .await
 }
 
 async fn restart(site: &mut Site) -> Result<(), String> {

@@ -170,7 +170,7 @@ impl Site {
 
     /// Empties the bridge's queues. The cloud of this machine does not notice that who waits for messages is gone, and would
     /// give those of the next bridge to it: so first such waits are given something.
-    async fn empty_queues(&mut self) {
+    pub async fn empty_queues(&mut self) {
         for queue in ["CallsQueueUrl", "ControlQueueUrlbridge1"] {
             let mut left = 0;
             while left == 0 {
@@ -208,6 +208,11 @@ impl Site {
     /// Starts the real bridge with the role that the template gives it, and empty queues.
     pub async fn start_bridge(&mut self) -> Bridge {
         self.empty_queues().await;
+        self.start_bridge_on_waiting_messages()
+    }
+
+    /// The same with what is in its queues.
+    pub fn start_bridge_on_waiting_messages(&mut self) -> Bridge {
         let (url, username, password) = self.pbx.ari();
         let mut environment: BTreeMap<_, _> = self.cloud.bridge_environment();
         environment.extend(source(&[

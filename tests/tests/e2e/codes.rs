@@ -65,7 +65,7 @@ async fn each(pbx: Arc<Pbx>) {
                 "alerted": !call["alerted_at"].is_null(), "rang": !call["ringing_at"].is_null(),
             });
             let expected = json!({
-                "status": status.as_str(), "reason": reason.map(|reason| reason.as_str()), "code": code,
+                "status": status.as_str(), "reason": reason.map(domain::FailureReason::as_str), "code": code,
                 "alerted": alert.alerted, "rang": alert.rang,
             });
             assert_eq!(seen, expected, "{to}: {call}");

@@ -140,7 +140,7 @@ fn main() -> ExitCode {
     let mut suite = Suite {
         handle: runtime.handle().clone(),
         simulator: Arc::new(runtime.block_on(Pbx::simulator())),
-        asterisk: asterisk.map(|asterisk| Arc::new(Pbx::Asterisk(asterisk))),
+        asterisk: asterisk.map(|asterisk| Arc::new(Pbx::Asterisk(Box::new(asterisk)))),
         trials: Vec::new(),
     };
     endings::add(&mut suite);

@@ -382,7 +382,7 @@ async fn restart_gracefully(_: Arc<Pbx>) {
     site.are_untouched().await;
     site.hang_up().await;
     // More come while it restarts.
-    let (_, more) = tokio::join!(has_restarted(&site.pbx, &before), ask(&site.api, calls()));
+    let ((), more) = tokio::join!(has_restarted(&site.pbx, &before), ask(&site.api, calls()));
     site.meanwhile.extend(more);
     site.verdict().await;
 }

@@ -27,7 +27,7 @@ pub fn add(suite: &mut Suite) {
 pub async fn own_asterisk() -> Arc<Pbx> {
     let asterisk = Asterisk::start().expect("an Asterisk");
     asterisk.wait_until_ready().await;
-    Arc::new(Pbx::Asterisk(asterisk))
+    Arc::new(Pbx::Asterisk(Box::new(asterisk)))
 }
 
 /// Places a call to each of these numbers, several at once.

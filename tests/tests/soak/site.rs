@@ -52,7 +52,7 @@ impl Site {
     pub async fn start(logs: PathBuf) -> (Arc<Self>, Vec<BridgePost>) {
         let asterisk = Asterisk::start().expect("an Asterisk");
         asterisk.wait_until_ready().await;
-        let pbx = Arc::new(Pbx::Asterisk(asterisk));
+        let pbx = Arc::new(Pbx::Asterisk(Box::new(asterisk)));
         let mut world = World::without_bridge(&pbx).await;
         let (dynamodb, sqs) = (world.embedded.dynamodb_url(), world.embedded.sqs_url());
         let (store, queue) = (Proxy::before(dynamodb).await, Proxy::before(sqs).await);
