@@ -44,11 +44,12 @@ pub struct Asterisk {
     instance: Option<Instance>,
     callee: Callee,
     provider: Option<Provider>,
+    rtp_ports: RangeInclusive<u16>,
 }
 
 /// What an Asterisk of a test's own has that the shared one has not.
 #[derive(Clone, Debug, Default)]
-pub struct Own {
+pub struct Extras {
     /// Where it has its end of the calls' audio.
     pub rtp_ports: Option<RangeInclusive<u16>>,
     /// Lines that are added to files of its configuration, by the file's name.
@@ -90,11 +91,11 @@ impl Asterisk {
     ///
     /// # Errors
     /// What this machine lacks, and what to do about it.
-    pub fn own(own: &Own) -> Result<Self, String> {
-        Self::start_as(Some(own))
+    pub fn own(extras: &Extras) -> Result<Self, String> {
+        Self::start_as(Some(extras))
     }
 
-    fn start_as(own: Option<&Own>) -> Result<Self, String> {
+    fn start_as(extras: Option<&Extras>) -> Result<Self, String> {
         let silent =
             UdpSocket::bind(("127.0.0.1", 0)).map_err(|error| format!("no UDP port: {error}"))?;
         let silent_port = silent
@@ -103,18 +104,18 @@ impl Asterisk {
             .port();
         let callee = Callee::start(free_udp(), Some(silent))?;
         let (mut added, mut rtp, mut provider) = (Vec::new(), RTP_PORTS, None);
-        if let Some(own) = own {
+        if let Some(extras) = extras {
             let started = Provider::before(callee.port);
             provider = Some(started.map_err(|error| format!("no UDP port: {error}"))?);
             added.push(("pjsip.conf", QUALIFIED));
-            added.extend(&own.added);
-            rtp = own.rtp_ports.clone().unwrap_or(rtp);
+            added.extend(&extras.added);
+            rtp = extras.rtp_ports.clone().unwrap_or(rtp);
         }
         let ports = Ports {
             callee: callee.port,
             silent: silent_port,
             provider: provider.as_ref().map(|provider| provider.port),
-            rtp,
+            rtp: rtp.clone(),
         };
         let started = Instance::start(&Configuration { ports, added })?;
         Ok(Self {
@@ -125,6 +126,7 @@ impl Asterisk {
             instance: Some(started.instance),
             callee,
             provider,
+            rtp_ports: rtp,
         })
     }
 
@@ -143,6 +145,7 @@ impl Asterisk {
             instance: None,
             callee: Callee::start(port, None)?,
             provider: None,
+            rtp_ports: RTP_PORTS,
         })
     }
 
@@ -170,6 +173,12 @@ impl Asterisk {
     #[must_use]
     pub fn provider(&self) -> &Provider {
         self.provider.as_ref().expect("an Asterisk of a test's own")
+    }
+
+    /// Where it has its end of the calls' audio.
+    #[must_use]
+    pub fn rtp_ports(&self) -> RangeInclusive<u16> {
+        self.rtp_ports.clone()
     }
 
     /// Kills it with everything that it was doing, and starts it again.
@@ -264,7 +273,9 @@ impl Asterisk {
         log
     }
 
-    fn log(&self) -> String {
+    /// What it has logged, if it is one of our own.
+    #[must_use]
+    pub fn log(&self) -> String {
         self.instance
             .as_ref()
             .map(Instance::log)

@@ -9,6 +9,7 @@
     clippy::missing_panics_doc
 )]
 
+pub mod acts;
 pub mod asterisk;
 pub mod browser;
 pub mod callees;
@@ -31,6 +32,6 @@ pub mod wire;
 pub mod world;
 
 pub use client::Client;
-pub use pbx::Pbx;
+pub use pbx::{Own, Pbx};
 pub use phone::Phone;
 pub use world::{Line, World};

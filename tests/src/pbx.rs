@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use simulator::{Credentials, Simulator};
+use simulator::{Credentials, Simulator, TrunkState};
 
-use crate::asterisk::{Asterisk, Logged, Own, What};
+use crate::acts::QUALIFIED;
+use crate::asterisk::{Asterisk, Extras, Logged, What};
 use crate::tls::{Secured, TlsRelay};
 
 /// A PBX with ARI, and with callees that behave by the last three digits of their number.
@@ -35,13 +36,6 @@ impl Pbx {
             simulator,
             password,
         }
-    }
-
-    /// A real Asterisk that a test has for itself, once it answers.
-    pub async fn own_asterisk(own: &Own) -> Arc<Self> {
-        let asterisk = Asterisk::own(own).unwrap_or_else(|error| panic!("{error}"));
-        asterisk.wait_until_ready().await;
-        Arc::new(Self::Asterisk(Box::new(asterisk)))
     }
 
     /// The real Asterisk.
@@ -87,7 +81,12 @@ impl Pbx {
     #[must_use]
     pub fn invites_to(&self, number: &str) -> usize {
         match self {
-            Self::Simulator { simulator, .. } => simulator.dials_to(&format!("{number}@trunk")),
+            Self::Simulator { simulator, .. } => {
+                let trunks = ["trunk", QUALIFIED].into_iter();
+                trunks
+                    .map(|trunk| simulator.dials_to(&format!("{number}@{trunk}")))
+                    .sum()
+            }
             Self::Asterisk(asterisk) => call_ids(asterisk.invites(), number).len(),
         }
     }
@@ -164,6 +163,43 @@ impl Pbx {
         all.filter_map(|channel| channel["id"].as_str())
             .map(str::to_owned)
             .collect()
+    }
+}
+
+/// Which PBX a test has for itself: it may be restarted, starved and configured anew.
+#[derive(Clone, Debug)]
+pub enum Own {
+    /// A simulator.
+    Simulator,
+    /// A real Asterisk.
+    Asterisk(Extras),
+}
+
+impl Own {
+    /// Starts it. It has a trunk whose provider can be silenced.
+    ///
+    /// # Panics
+    /// If this machine cannot have one.
+    pub async fn start(self) -> Arc<Pbx> {
+        let pbx = match self {
+            Self::Simulator => {
+                let pbx = Pbx::simulator().await;
+                if let Pbx::Simulator { simulator, .. } = &pbx {
+                    simulator.set_trunk(QUALIFIED, TrunkState::Online);
+                }
+                pbx
+            }
+            Self::Asterisk(extras) => {
+                let asterisk = Asterisk::own(&extras).unwrap_or_else(|error| panic!("{error}"));
+                asterisk.wait_until_ready().await;
+                let pbx = Pbx::Asterisk(Box::new(asterisk));
+                // Until it has asked the provider once, Asterisk takes the trunk for offline and calls over it all
+                // the same.
+                pbx.silence_provider(false).await;
+                pbx
+            }
+        };
+        Arc::new(pbx)
     }
 }
 

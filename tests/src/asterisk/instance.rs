@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use uuid::Uuid;
 
 use super::HERE;
-use crate::ports::{free_tcp, free_udp};
+use crate::ports::{lasting_tcp, lasting_udp};
 use crate::tls::{Authority, Secured};
 
 /// Its process and its files.
@@ -58,9 +58,9 @@ impl Instance {
         let name = Uuid::new_v4().to_string();
         let inside = format!("/instances/{name}");
         let outside = root.join("instances").join(&name);
-        let (ari_port, username) = (free_tcp(), "e2e".to_owned());
+        let (ari_port, username) = (lasting_tcp(), "e2e".to_owned());
         let password = Uuid::new_v4().simple().to_string();
-        let (tls_port, authority) = (free_tcp(), Authority::new());
+        let (tls_port, authority) = (lasting_tcp(), Authority::new());
         let ports = &configuration.ports;
         let values = [
             ("@DIR@", inside.clone()),
@@ -68,7 +68,7 @@ impl Instance {
             ("@ARI_TLS_PORT@", tls_port.to_string()),
             ("@ARI_USERNAME@", username.clone()),
             ("@ARI_PASSWORD@", password.clone()),
-            ("@SIP_PORT@", free_udp().to_string()),
+            ("@SIP_PORT@", lasting_udp().to_string()),
             ("@CALLEE_PORT@", ports.callee.to_string()),
             ("@SILENT_PORT@", ports.silent.to_string()),
             (

@@ -309,18 +309,9 @@ async fn unreadable(site: &mut Site) -> Result<(), String> {
 }
 
 async fn sent_anew(site: &mut Site) -> Result<(), String> {
-    let instance = site.pbx.asterisk().instance();
-    let mut with_trunk = String::new();
-    instance.configure("pjsip.conf", |text| {
-        with_trunk.clone_from(&text);
-        text.replace("[trunk]", "[elsewhere]")
-            .replace("aors = trunk", "aors = elsewhere")
-    });
-    instance.cli("module reload res_pjsip.so").await;
+    site.pbx.remove_trunk(true).await;
     let ended = sent_anew_without_trunk(site).await;
-    let instance = site.pbx.asterisk().instance();
-    instance.configure("pjsip.conf", |_| with_trunk);
-    instance.cli("module reload res_pjsip.so").await;
+    site.pbx.remove_trunk(false).await;
     site.purge("CallsQueueUrl").await;
     ended
 }

@@ -47,8 +47,8 @@ use std::sync::Arc;
 
 use cloud::settings::{Environment, Reader};
 use cloud::telemetry::{self, LogSettings};
-use e2e::Pbx;
-use e2e::asterisk::Asterisk;
+use e2e::asterisk::{Asterisk, Extras};
+use e2e::{Own, Pbx};
 use libtest_mimic::{Arguments, Trial};
 use tokio::runtime::{Handle, Runtime};
 
@@ -85,20 +85,27 @@ impl Suite {
     }
 
     /// A test that only a real Asterisk can pass.
-    fn add_asterisk<F>(&mut self, name: &str, test: fn(Arc<Pbx>) -> F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        self.add_on(format!("asterisk::{name}"), self.asterisk.clone(), test);
-    }
-
-    /// A test that has an Asterisk of its own, which it starts itself.
-    fn add_own<F, T>(&mut self, name: &str, test: T)
+    fn add_asterisk<F, T>(&mut self, name: &str, test: T)
     where
         F: Future<Output = ()> + Send + 'static,
         T: Fn(Arc<Pbx>) -> F + Send + 'static,
     {
         self.add_on(format!("asterisk::{name}"), self.asterisk.clone(), test);
+    }
+
+    /// A scenario with a PBX of its own, which it starts itself.
+    fn add_own<F>(&mut self, name: &str, scenario: fn(Own) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let simulator = Ok(Arc::clone(&self.simulator));
+        self.add_on(format!("simulator::{name}"), simulator, move |_| {
+            scenario(Own::Simulator)
+        });
+        let asterisk = self.asterisk.clone();
+        self.add_on(format!("asterisk::{name}"), asterisk, move |_| {
+            scenario(Own::Asterisk(Extras::default()))
+        });
     }
 
     fn add_on<F, T>(&mut self, name: String, pbx: Result<Arc<Pbx>, String>, test: T)
