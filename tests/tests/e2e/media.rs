@@ -13,6 +13,10 @@ use crate::Suite;
 pub fn add(suite: &mut Suite) {
     suite.add_scenario("media::what_is_played_ends_in_our_hangup", played);
     suite.add_scenario("media::a_sound_that_is_not_there_is_told", missing);
+    suite.add(
+        "media::what_asterisk_drops_without_a_word_is_noticed",
+        dropped,
+    );
     suite.add_scenario("media::a_callee_who_hangs_up_ends_it_too", callee_hangs_up);
     suite.add_scenario(
         "media::what_never_ends_is_ended_by_max_duration",
@@ -57,6 +61,19 @@ async fn missing(pbx: Arc<Pbx>) {
         assert_eq!(call["status"], "completed", "{call}");
         assert_eq!(call["failure_reason"], "media_failed", "{call}");
     }
+}
+
+/// The simulator drops this tone as Asterisk drops what has no scheme that it knows: it says that it plays the tone, and
+/// never that the tone is over.
+async fn dropped(pbx: Arc<Pbx>) {
+    let body = json!({"media": ["sound:beep", "tone:never"]});
+    let (_world, call, events) = place(pbx, &number("200"), body).await;
+    assert_eq!(call["status"], "completed", "{call}");
+    assert_eq!(call["failure_reason"], "media_failed", "{call}");
+    assert!(
+        events.contains(&"hangup_requested".to_owned()),
+        "{events:?}"
+    );
 }
 
 async fn callee_hangs_up(pbx: Arc<Pbx>) {
