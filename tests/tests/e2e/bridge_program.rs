@@ -82,13 +82,7 @@ async fn takes_a_call(pbx: Arc<Pbx>) {
         assert_eq!(line["span"]["request_id"], "find-me-in-the-log", "{line}");
     }
     assert!(!ended.stderr.contains(&password), "a secret was logged");
-    let (url, username, password) = pbx.ari();
-    let hang_up = reqwest::Client::new().delete(format!("{url}/channels/{live}"));
-    hang_up
-        .basic_auth(username, Some(password))
-        .send()
-        .await
-        .unwrap();
+    pbx.hang_up(&live).await;
 }
 
 async fn without_settings(_: Arc<Pbx>) {

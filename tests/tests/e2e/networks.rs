@@ -144,9 +144,10 @@ async fn does_not_work(pbx: Arc<Pbx>, part: Part, mode: Mode) {
     if part == Part::Requests {
         until_used(&api, &bridge).await;
     }
-    let numbers: Vec<_> = ["000", "201", "203", "486"].map(number).to_vec();
+    let numbers: Vec<_> = ["000", "200", "203", "486"].map(number).to_vec();
     let rings = place_until(&api, &numbers[0], json!({"timeout": 60_000}), "ringing").await;
-    let over = place_until(&api, &numbers[1], json!({}), "answered").await;
+    let stays = json!({"context": pbx.staying()});
+    let over = place_until(&api, &numbers[1], stays, "answered").await;
     let answers = place_until(&api, &numbers[2], json!({}), "ringing").await;
 
     if part == Part::Requests {
@@ -155,6 +156,7 @@ async fn does_not_work(pbx: Arc<Pbx>, part: Part, mode: Mode) {
         proxy.set(mode);
     }
     let waits = api.place(&numbers[3], json!({})).await;
+    pbx.hang_up(&over).await;
     wait_for_channel(&pbx, &answers, Some("Up")).await;
     wait_for_channel(&pbx, &over, None).await;
     match (part, mode) {

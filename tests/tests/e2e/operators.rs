@@ -138,13 +138,7 @@ impl Site {
         let mut site = Self::start(own, line).await;
         let kinds = [("000", "canceled"), ("200", "completed")];
         let kinds = kinds.into_iter().cycle().take(calls());
-        // Where a call stays; the simulator's IVR hangs up, and a second phone of it does not.
-        let context = if matches!(*site.pbx, Pbx::Asterisk(_)) {
-            "hold"
-        } else {
-            "bridged"
-        };
-        let body = json!({"timeout": 600_000, "context": context});
+        let body = json!({"timeout": 600_000, "context": site.pbx.staying()});
         for (digits, status) in kinds {
             let placed = place(&site.api, digits, status, body.clone()).await;
             site.live.push(placed);
