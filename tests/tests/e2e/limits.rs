@@ -100,11 +100,7 @@ async fn bridge_gone(pbx: Arc<Pbx>) {
     let mut bridge = Program::start("bridge", &[], &environment);
     // One goes on in the dialplan, one is played to and waits for more when that is over.
     let (talks, listens) = (number("200"), number("200"));
-    let context = if matches!(&*pbx, Pbx::Asterisk(_)) {
-        "hold"
-    } else {
-        "bridged"
-    };
+    let context = pbx.lasting_context();
     let body = json!({"max_duration": 3, "context": context});
     let talking = place_until(&api, &talks, body, "answered").await;
     let body = json!({"max_duration": 3, "media": ["digits:0123456789"]});

@@ -144,9 +144,10 @@ async fn does_not_work(pbx: Arc<Pbx>, part: Part, mode: Mode) {
     if part == Part::Requests {
         until_used(&api, &bridge).await;
     }
-    let numbers: Vec<_> = ["000", "201", "203", "486"].map(number).to_vec();
+    let numbers: Vec<_> = ["000", "200", "203", "486"].map(number).to_vec();
     let rings = place_until(&api, &numbers[0], json!({"timeout": 60_000}), "ringing").await;
-    let over = place_until(&api, &numbers[1], json!({}), "answered").await;
+    let lasting = json!({"context": pbx.lasting_context()});
+    let over = place_until(&api, &numbers[1], lasting, "answered").await;
     let answers = place_until(&api, &numbers[2], json!({}), "ringing").await;
 
     if part == Part::Requests {
@@ -156,6 +157,7 @@ async fn does_not_work(pbx: Arc<Pbx>, part: Part, mode: Mode) {
     }
     let waits = api.place(&numbers[3], json!({})).await;
     wait_for_channel(&pbx, &answers, Some("Up")).await;
+    pbx.end_channel(&over).await;
     wait_for_channel(&pbx, &over, None).await;
     match (part, mode) {
         // Slowly it goes on, and without the socket over HTTP.

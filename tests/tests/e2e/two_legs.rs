@@ -224,17 +224,9 @@ async fn restarted(pbx: Arc<Pbx>, line: Line) {
     api.wait_until_over(&next).await;
     conversation.goes_on(&pbx).await;
     answered_still(&api, &conversation.id).await;
-    hang_up_channel(&pbx, &conversation.id).await;
+    pbx.end_channel(&conversation.id).await;
     conversation.has_ended(&pbx, &api).await;
     bridge.kill().await;
-}
-
-/// As the callee's side of a bridged call does.
-async fn hang_up_channel(pbx: &Pbx, id: &str) {
-    let (url, username, password) = pbx.ari();
-    let request = reqwest::Client::new().delete(format!("{url}/channels/{id}"));
-    let response = request.basic_auth(username, Some(password)).send().await;
-    assert!(response.expect("an answer from ARI").status().is_success());
 }
 
 /// `Dial BUSY` then names our channel as the caller, and is no end of ours.
