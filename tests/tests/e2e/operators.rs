@@ -46,10 +46,6 @@ pub fn add(suite: &mut Suite) {
     suite.add_own("operators::the_trunk_flaps", trunk_flaps);
     suite.add_own("operators::descriptors_run_out", descriptors);
     suite.add_own("operators::rtp_ports_run_out", rtp_ports);
-    suite.add(
-        "operators::a_dial_that_leads_to_nothing_is_given_up",
-        |_| nothing_comes(),
-    );
     suite.add_asterisk("operators::core_restart_when_convenient", |_| {
         when_convenient()
     });
@@ -529,25 +525,6 @@ async fn rtp_ports(own: Own) {
     site.ask().await;
     site.are_untouched().await;
     site.hang_up().await;
-    site.verdict().await;
-}
-
-/// With two descriptors left Asterisk takes dials, and nothing comes of them, not even their timeout.
-async fn nothing_comes() {
-    let mut site = Site::start(Own::Simulator, Line::Trunk).await;
-    let Pbx::Simulator { simulator, .. } = &*site.pbx else {
-        unreachable!()
-    };
-    simulator.swallow_events(true);
-    let placed = place(&site.api, "200", "completed", json!({})).await;
-    let call = site.api.wait_until_over(&placed.id).await;
-    assert_eq!(call["failure_reason"], "outcome_unknown", "{call}");
-    assert_eq!(
-        site.pbx.channels_among(&[placed.id]).await,
-        Vec::<String>::new()
-    );
-    simulator.swallow_events(false);
-    site.ask().await;
     site.verdict().await;
 }
 
