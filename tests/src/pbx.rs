@@ -177,13 +177,32 @@ impl Pbx {
         all.filter(|id| ids.contains(id)).collect()
     }
 
-    /// All channels.
-    pub async fn channels(&self) -> Vec<String> {
+    /// All channels, each once: Asterisk may list a channel twice while others come and go.
+    pub async fn channels(&self) -> BTreeSet<String> {
         let channels = self.get("channels").await.expect("a list of channels");
         let all = channels.as_array().expect("a list").iter();
         all.filter_map(|channel| channel["id"].as_str())
             .map(str::to_owned)
             .collect()
+    }
+
+    /// A context in which an answered call stays until somebody hangs up.
+    #[must_use]
+    pub const fn lasting_context(&self) -> &'static str {
+        match self {
+            Self::Asterisk(_) => "hold",
+            // Its other contexts are an IVR that hangs up; this one has a second phone.
+            Self::Simulator { .. } => "bridged",
+        }
+    }
+
+    /// Ends a channel as ARI does, whosever it is.
+    pub async fn end_channel(&self, id: &str) {
+        let (url, username, password) = self.ari();
+        let request = reqwest::Client::new().delete(format!("{url}/channels/{id}"));
+        let request = request.basic_auth(username, Some(password));
+        let response = request.send().await.expect("an answer from ARI");
+        assert!(response.status().is_success(), "{}", response.status());
     }
 }
 

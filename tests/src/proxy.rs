@@ -228,7 +228,11 @@ async fn pass(
         tokio::select! {
             changed = rules.changed() => if changed.is_err() { return End::Closed },
             read = from_client.read(&mut request[..most]), if moves => {
-                let Ok(length @ 1..) = read else { return End::Closed };
+                let Ok(length @ 1..) = read else {
+                    // A client that waits no longer has lost its answer as well.
+                    shared.lost.fetch_add(usize::from(losing), Ordering::SeqCst);
+                    return End::Closed;
+                };
                 losing |= shared.loses(&request[..length]);
                 pause(latency).await;
                 if to_server.write_all(&request[..length]).await.is_err() {

@@ -26,6 +26,7 @@ pub fn add(suite: &mut Suite) {
         "field::a_busy_callee_behind_a_context_without_hangup_ends_the_call",
         without_hangup,
     );
+    suite.add_scenario("field::a_silent_trunk_is_given_up_by_sip", silent_trunk);
     suite.add_scenario(
         "field::a_context_with_hangup_hands_the_cause_on",
         with_hangup,
@@ -189,6 +190,25 @@ async fn missing_place(pbx: Arc<Pbx>, line: Line) {
         assert_eq!(pbx.invites_to(&to), 0, "{place}");
         assert_eq!(pbx.channels_among(&[id]).await, Vec::<String>::new());
     }
+}
+
+/// SIP gives an INVITE up after 32 s that nothing answers (timer B of RFC 3261), before the call's own time is up.
+/// That looks like a callee's 408.
+async fn silent_trunk(pbx: Arc<Pbx>) {
+    let world = World::start(&pbx).await;
+    let api = world.api(Line::Down).await;
+    let body = json!({"timeout": 60_000});
+    let id = api.place(&number("200"), body).await;
+    let call = api.wait_until_over(&id).await;
+    assert_eq!(
+        (call["status"].as_str(), call["failure_reason"].as_str()),
+        (Some("failed"), Some("no_response")),
+        "{call}"
+    );
+    let ending = (call["hangup_cause"].as_u64(), call["sip_code"].as_u64());
+    assert_eq!(ending, (Some(18), Some(408)), "{call}");
+    assert!(call["alerted_at"].is_null(), "{call}");
+    assert_eq!(pbx.channels_among(&[id]).await, Vec::<String>::new());
 }
 
 /// A `Local` line whose context plays a part: how calls to these callees end.

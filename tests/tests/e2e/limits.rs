@@ -100,7 +100,8 @@ async fn bridge_gone(pbx: Arc<Pbx>) {
     let mut bridge = Program::start("bridge", &[], &environment);
     // One goes on in the dialplan, one is played to and waits for more when that is over.
     let (talks, listens) = (number("200"), number("200"));
-    let body = json!({"max_duration": 3, "context": pbx.staying()});
+    let context = pbx.lasting_context();
+    let body = json!({"max_duration": 3, "context": context});
     let talking = place_until(&api, &talks, body, "answered").await;
     let body = json!({"max_duration": 3, "media": ["digits:0123456789"]});
     let listening = place_until(&api, &listens, body, "answered").await;

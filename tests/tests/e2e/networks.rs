@@ -146,8 +146,8 @@ async fn does_not_work(pbx: Arc<Pbx>, part: Part, mode: Mode) {
     }
     let numbers: Vec<_> = ["000", "200", "203", "486"].map(number).to_vec();
     let rings = place_until(&api, &numbers[0], json!({"timeout": 60_000}), "ringing").await;
-    let stays = json!({"context": pbx.staying()});
-    let over = place_until(&api, &numbers[1], stays, "answered").await;
+    let lasting = json!({"context": pbx.lasting_context()});
+    let over = place_until(&api, &numbers[1], lasting, "answered").await;
     let answers = place_until(&api, &numbers[2], json!({}), "ringing").await;
 
     if part == Part::Requests {
@@ -158,6 +158,7 @@ async fn does_not_work(pbx: Arc<Pbx>, part: Part, mode: Mode) {
     let waits = api.place(&numbers[3], json!({})).await;
     pbx.hang_up(&over).await;
     wait_for_channel(&pbx, &answers, Some("Up")).await;
+    pbx.end_channel(&over).await;
     wait_for_channel(&pbx, &over, None).await;
     match (part, mode) {
         // Slowly it goes on, and without the socket over HTTP.

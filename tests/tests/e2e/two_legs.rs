@@ -224,7 +224,7 @@ async fn restarted(pbx: Arc<Pbx>, line: Line) {
     api.wait_until_over(&next).await;
     conversation.goes_on(&pbx).await;
     answered_still(&api, &conversation.id).await;
-    pbx.hang_up(&conversation.id).await;
+    pbx.end_channel(&conversation.id).await;
     conversation.has_ended(&pbx, &api).await;
     bridge.kill().await;
 }
