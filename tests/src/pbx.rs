@@ -126,27 +126,6 @@ impl Pbx {
         answer.json().await.ok()
     }
 
-    /// Hangs a channel up as somebody else, for whom it is the other side's hangup.
-    pub async fn hang_up(&self, id: &str) {
-        let (url, username, password) = self.ari();
-        let request = reqwest::Client::new()
-            .delete(format!("{url}/channels/{id}"))
-            .basic_auth(username, Some(password))
-            .timeout(Duration::from_secs(5));
-        let answer = request.send().await.expect("an answer from ARI");
-        assert!(answer.status().is_success(), "{}", answer.status());
-    }
-
-    /// The context in which a call that was answered stays until it is hung up. The simulator's IVR hangs up, and a second
-    /// phone of the simulator's does not.
-    #[must_use]
-    pub const fn staying(&self) -> &'static str {
-        match self {
-            Self::Asterisk(_) => "hold",
-            Self::Simulator { .. } => "bridged",
-        }
-    }
-
     /// When the phone at `number` was talked to, by the callee's own log, if it was answered once; none on the
     /// simulator.
     #[must_use]

@@ -82,7 +82,7 @@ async fn takes_a_call(pbx: Arc<Pbx>) {
         assert_eq!(line["span"]["request_id"], "find-me-in-the-log", "{line}");
     }
     assert!(!ended.stderr.contains(&password), "a secret was logged");
-    pbx.hang_up(&live).await;
+    pbx.end_channel(&live).await;
 }
 
 async fn without_settings(_: Arc<Pbx>) {

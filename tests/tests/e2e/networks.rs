@@ -156,7 +156,6 @@ async fn does_not_work(pbx: Arc<Pbx>, part: Part, mode: Mode) {
         proxy.set(mode);
     }
     let waits = api.place(&numbers[3], json!({})).await;
-    pbx.hang_up(&over).await;
     wait_for_channel(&pbx, &answers, Some("Up")).await;
     pbx.end_channel(&over).await;
     wait_for_channel(&pbx, &over, None).await;
