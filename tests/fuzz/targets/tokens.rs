@@ -47,7 +47,8 @@ struct Header {
 #[derive(Deserialize)]
 struct Claims {
     sub: String,
-    exp: i64,
+    /// Seconds since 1970, perhaps with a fraction.
+    exp: f64,
     #[serde(default)]
     scope: String,
 }
@@ -73,6 +74,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// Checks a token, and the verdict by itself.
 fn check(token: &str) -> Result<(), InvalidToken> {
+    let before = clock::now();
     let bearer = JWT.verify(token)?;
     let (signed, signature) = token.rsplit_once('.').expect("a signature");
     let (header, claims) = signed.split_once('.').expect("claims");
@@ -85,7 +87,9 @@ fn check(token: &str) -> Result<(), InvalidToken> {
     let header: Header = serde_json::from_slice(&decode(header)).expect("a header");
     assert_eq!(header.alg, "HS256", "{token}");
     let claims: Claims = serde_json::from_slice(&decode(claims)).expect("claims");
-    assert!(claims.exp >= clock::now().as_secs(), "expired: {token}");
+    let expired = Duration::try_from_secs_f64(claims.exp)
+        .is_ok_and(|exp| exp.as_millis() < before.as_millis().unsigned_abs().into());
+    assert!(!expired && claims.exp > 0.0, "expired: {token}");
     assert_eq!(claims.sub, bearer.subject, "{token}");
     assert!(!claims.sub.is_empty(), "{token}");
     for scope in Scope::ALL {
