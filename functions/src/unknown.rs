@@ -49,7 +49,7 @@ pub enum Place {
 
 impl UnknownFields {
     /// What is wrong with `names`, none of which is among `known`. Nothing if unknown names are
-    /// ignored; at most [`MAX_TOLD`] of them are told of.
+    /// ignored; at most 20 of them are told of.
     pub fn judge<'a>(
         self,
         names: impl Iterator<Item = &'a str>,
