@@ -1,7 +1,7 @@
 //! Requests that get the same answers wherever the API is served: by `cargo run`, by the functions
 //! behind a gateway's events, and by the deployed template.
 //!
-//! To try a request everywhere, add it to [`cases`].
+//! To try a request everywhere, add it to `cases`.
 
 use reqwest::Url;
 use serde_json::{Value, json};
