@@ -14,9 +14,9 @@
 //! rings, with `8` it plays early media for 0.3 s and never rings. Any other digit changes nothing.
 //!
 //! Three callees of a Local channel are dialplan applications and differ: 404 does not ring, 486 has a
-//! busy tone for 1 s, and 503 has a congestion tone for 1 s and does not ring. In a context without
-//! `Hangup` after its `Dial`, a callee that refuses leads to the event `Dial BUSY` (486, 600) or
-//! `Dial CONGESTION` and to a tone of 10 s; after 480 and 483 such a context ends at once.
+//! busy tone for 1 s, and 503 has a congestion tone for 1 s and does not ring.
+//! A context without `Hangup` after its `Dial` plays a tone for 10 s when a callee refuses. The event is
+//! `Dial BUSY` for 486 and 600, otherwise `Dial CONGESTION`. After 480 and 483 it ends at once.
 
 use std::time::Duration;
 
