@@ -1,14 +1,12 @@
 //! What the deployed system is used for, each part by itself, so that each needs certain rights.
 
+use bridge::returning::SENT_ANEW_AT;
 use cloud::clock;
 use e2e::world::number;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::site::{Bridge, PASSWORD, Site, USER};
-
-/// The delivery at which a bridge sends the message of a call that waits anew.
-const SENT_ANEW_AT: u32 = 4;
 
 /// A use of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
