@@ -273,8 +273,13 @@ impl CallTask {
             Input::ClaimReplied(_) => self.shared.store_breaker.succeeded(),
             _ => {}
         }
-        if input == Input::DialReplied(DialReply::Dialled) {
-            self.shared.metrics.dialled(self.received_at.elapsed());
+        match input {
+            Input::DialReplied(DialReply::Dialled) => {
+                self.shared.metrics.dialled(self.received_at.elapsed());
+            }
+            Input::DialReplied(DialReply::Lost) => {}
+            Input::DialReplied(_) => self.dial_watch.not_taken(),
+            _ => {}
         }
         self.actions.extend(self.protocol.step(input));
     }

@@ -1,6 +1,7 @@
 //! What operators do to a PBX of a test's own, and what it runs out of: the same on a real Asterisk and on the
 //! simulator.
 
+use std::collections::BTreeSet;
 use std::net::UdpSocket;
 use std::time::Duration;
 
@@ -125,6 +126,16 @@ impl Pbx {
         };
         let in_time = tokio::time::timeout(Duration::from_secs(30), known).await;
         assert!(in_time.is_ok(), "the trunk is not {wanted}");
+    }
+
+    /// The codes with which the phone at this number took a call over the trunk [`QUALIFIED`], as far as Asterisk
+    /// heard of them. The simulator dials nobody whom it does not hear, so that it has none to tell apart.
+    #[must_use]
+    pub fn heard_from(&self, number: &str) -> Option<BTreeSet<String>> {
+        match self {
+            Self::Asterisk(asterisk) => Some(asterisk.provider().heard_from(number)),
+            Self::Simulator { .. } => None,
+        }
     }
 
     /// Takes the trunk out of the configuration with a reload, or puts it back.

@@ -45,6 +45,8 @@ pub struct AriClient {
 /// Requests under way at once that end a call or look at one; `ARI_MAX_IN_FLIGHT` is for the others.
 const MAX_URGENT: usize = 16;
 
+/// What ARI says with a 500 when it could not do what was asked.
+const ALLOCATION_FAILED: &str = "Allocation failed";
 /// The name of a create in logs and metrics.
 const CREATE_NAME: &str = "POST /channels/create";
 /// The name of a request that sets a variable.
@@ -537,20 +539,20 @@ impl Asterisk for AriClient {
         ) {
             return DialReply::NotSent;
         }
-        // A proxy in between that lost the answer: the dial may have taken effect.
-        if matches!(
-            status,
-            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT
-        ) {
-            return DialReply::Lost;
-        }
         let said = explanation(&answer);
         tracing::warn!(call_id = %id, status = status.as_u16(), said, "ARI did not dial the channel");
-        // It has left `Down`: an earlier dial, whose answer was lost, took effect.
-        if status == StatusCode::CONFLICT && said.contains("'Down'") {
-            DialReply::Dialled
-        } else {
-            DialReply::Refused
+        match status {
+            // It has left `Down`: an earlier dial, whose answer was lost, took effect.
+            StatusCode::CONFLICT if said.contains("'Down'") => DialReply::Dialled,
+            // Measured while Asterisk shuts down: it has taken the channel from our application, or
+            // takes no more commands for it.
+            StatusCode::CONFLICT => DialReply::Leaving,
+            StatusCode::INTERNAL_SERVER_ERROR if said.contains(ALLOCATION_FAILED) => {
+                DialReply::Leaving
+            }
+            // A proxy's own error does not say whether the dial took effect.
+            _ if status.is_server_error() => DialReply::Lost,
+            _ => DialReply::Refused,
         }
     }
 
@@ -672,7 +674,7 @@ impl Asterisk for AriClient {
 /// Whether Asterisk refused to make a channel, for whichever reason.
 fn is_refused(answer: &Answer) -> bool {
     answer.status == StatusCode::INTERNAL_SERVER_ERROR
-        && explanation(answer).contains("Allocation failed")
+        && explanation(answer).contains(ALLOCATION_FAILED)
 }
 
 /// Whether ARI says that the channel or the playback is not there (any more). While Asterisk loads

@@ -18,7 +18,7 @@ pub struct DialWatch {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// The dial was not sent.
+    /// The dial was not sent, or not taken.
     NotSent,
     /// The dial was sent, while events arrived since this moment.
     Sent(Moment),
@@ -56,7 +56,14 @@ impl DialWatch {
         }
     }
 
-    /// Whether the dial was sent by this bridge in this life.
+    /// The dial was not taken, so that nobody was dialled.
+    pub fn not_taken(&mut self) {
+        if matches!(self.state, State::Sent(_)) {
+            self.state = State::NotSent;
+        }
+    }
+
+    /// Whether the dial was sent by this bridge in this life, and not refused.
     #[must_use]
     pub const fn was_sent(&self) -> bool {
         matches!(self.state, State::Sent(_) | State::Seen)
@@ -104,6 +111,12 @@ mod tests {
         assert_eq!(sip.dialled(), Dialled::No);
         assert!(sip.see() && !sip.see());
         assert_eq!(sip.dialled(), Dialled::Yes);
+
+        let (_, mut refused) = watch(false);
+        refused.sent();
+        refused.not_taken();
+        assert_eq!(refused.dialled(), Dialled::No);
+        assert!(!refused.was_sent());
 
         let (events, mut cut) = watch(true);
         cut.sent();

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 pub use crate::causes::cause_of;
 pub use crate::switch::TrunkState;
 
-use crate::switch::Switch;
+use crate::switch::{Dials, Switch};
 
 /// A running simulator.
 pub struct Simulator {
@@ -119,7 +119,14 @@ impl Simulator {
     /// channel ends 3 ms later: without a `Dial` event, because no INVITE is sent.
     pub fn exhaust_rtp(&self, is_exhausted: bool) {
         self.switch
-            .set_fault(|faults| faults.rtp_is_exhausted = is_exhausted);
+            .set_fault(|faults| faults.dials = Dials::WithoutRtp.while_it_is(is_exhausted));
+    }
+
+    /// Makes Asterisk refuse every dial from now on, or no longer, as it does while it shuts down and ends
+    /// the channels that it has.
+    pub fn refuse_dials(&self, refuses: bool) {
+        self.switch
+            .set_fault(|faults| faults.dials = Dials::Refused.while_it_is(refuses));
     }
 
     /// Makes a dial lead to nothing, or no longer, as when two file descriptors are left. Creates and dials
@@ -127,7 +134,7 @@ impl Simulator {
     /// works.
     pub fn swallow_events(&self, swallows: bool) {
         self.switch
-            .set_fault(|faults| faults.swallows_events = swallows);
+            .set_fault(|faults| faults.dials = Dials::LeadNowhere.while_it_is(swallows));
     }
 
     /// Restarts Asterisk, and returns when it answers again. Every call and every socket is gone without an

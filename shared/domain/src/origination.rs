@@ -105,6 +105,8 @@ pub enum DialReply {
     Dialled,
     /// 404: the channel is gone.
     Gone,
+    /// 409 or 500, because the channel is leaving our application: Asterisk is ending it.
+    Leaving,
     /// Asterisk answered that it will not.
     Refused,
     /// The request never left: it can be repeated.
@@ -538,6 +540,7 @@ impl Origination {
                 ],
             ),
             DialReply::Gone => self.end_undialled(FailureReason::NotDialled, false),
+            DialReply::Leaving => self.end_undialled(FailureReason::NotDialled, true),
             DialReply::Refused => self.end_undialled(FailureReason::DialRefused, true),
             DialReply::NotSent | DialReply::Lost
                 if reply == DialReply::NotSent || !kept(Rule::DialOnce) =>
@@ -545,7 +548,7 @@ impl Origination {
                 self.failed_attempts = self.failed_attempts.saturating_add(1);
                 match self.policy.delay(self.failed_attempts) {
                     Some(delay) => self.go(State::Dialling { confirmed }, [Action::Dial(delay)]),
-                    None => self.end_undialled(FailureReason::DialRefused, true),
+                    None => self.end_undialled(FailureReason::NotDialled, true),
                 }
             }
             DialReply::NotSent | DialReply::Lost => self.go(

@@ -18,7 +18,8 @@ pub enum FailureReason {
     Expired,
     /// Asterisk has no such endpoint, or the trunk does not take calls.
     EndpointUnavailable,
-    /// Asterisk refused to dial the channel it had made.
+    /// Asterisk refused to dial the channel that it had made, although the channel was there: it no
+    /// longer takes this bridge's credentials, for example. Nobody was called.
     DialRefused,
     /// Whether the phone rang cannot be told: the bridge or Asterisk went away in between.
     OutcomeUnknown,

@@ -141,6 +141,8 @@ pub enum Trouble {
     NoPorts,
     /// It has hardly a descriptor left: it takes dials, and nothing more is heard.
     NoDescriptors,
+    /// It is shutting down: it takes no dial for the channels that it has.
+    EndsChannels,
 }
 
 /// Something that goes wrong.
@@ -443,12 +445,13 @@ impl Callee {
 impl Fault {
     /// Something wrong with one Asterisk.
     fn draw_trouble(bridges: usize) -> Self {
-        let (trouble, most) = match fastrand::u32(..8) {
+        let (trouble, most) = match fastrand::u32(..9) {
             0 | 1 => (Trouble::RefusesAll, 60),
             2 => (Trouble::RefusesCalls, 60),
             3 | 4 => (Trouble::TrunkOffline, 60),
             5 => (Trouble::TrunkMissing, 1),
             6 => (Trouble::NoPorts, 40),
+            7 => (Trouble::EndsChannels, 2),
             _ => (Trouble::NoDescriptors, 40),
         };
         Self::Trouble {

@@ -401,13 +401,19 @@ pub fn dial(
         return DialReply::Gone;
     };
     if !channel.in_stasis {
-        return DialReply::Refused;
+        return DialReply::Leaving;
     }
     // Until the far end rings a second dial is accepted, and dials again.
     if channel.phone != Phone::Down {
         return DialReply::Dialled;
     }
     let made = channel.made;
+    if switch.has(Trouble::EndsChannels) {
+        if let Some(truth) = state.witness.truth(id) {
+            truth.undialled = true;
+        }
+        return DialReply::Leaving;
+    }
     let Some(truth) = state.witness.truth(id) else {
         return DialReply::Dialled;
     };

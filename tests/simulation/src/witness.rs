@@ -447,6 +447,9 @@ fn agrees(call: &Call, truth: &Truth, disturbed: bool, over_at: Instant) -> Resu
             truth.invites == 0 && (truth.undialled || disturbed),
             "it was dialled",
         )?,
+        (Failed, Some(Why::DialRefused)) => {
+            fair(false, "no Asterisk here refuses a channel that is there")?;
+        }
         (
             Failed,
             Some(

@@ -1,8 +1,9 @@
 //! A SIP provider that can be silenced: it answers OPTIONS, and passes everything else on to the callee.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
@@ -14,8 +15,16 @@ const LONGEST: usize = 64 * 1024;
 pub struct Provider {
     /// Where it listens.
     pub port: u16,
-    silent: Arc<AtomicBool>,
+    seen: Arc<Seen>,
     task: JoinHandle<()>,
+}
+
+/// What it is told, and what it has passed on.
+#[derive(Default)]
+struct Seen {
+    silent: AtomicBool,
+    /// The codes with which the phone at a number took INVITEs, and which Asterisk was told.
+    heard: Mutex<BTreeMap<String, BTreeSet<String>>>,
 }
 
 impl Provider {
@@ -28,14 +37,22 @@ impl Provider {
         };
         let (outer, inner) = (bind()?, bind()?);
         let port = outer.local_addr()?.port();
-        let silent = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(pass_on(outer, inner, callee, Arc::clone(&silent)));
-        Ok(Self { port, silent, task })
+        let seen = Arc::new(Seen::default());
+        let task = tokio::spawn(pass_on(outer, inner, callee, Arc::clone(&seen)));
+        Ok(Self { port, seen, task })
     }
 
     /// Answers nothing and passes nothing on from now on, as a provider that is down; or no longer.
     pub fn set_silent(&self, silent: bool) {
-        self.silent.store(silent, Ordering::SeqCst);
+        self.seen.silent.store(silent, Ordering::SeqCst);
+    }
+
+    /// The codes with which the phone at this number took INVITEs, and which Asterisk was told: neither 100, which
+    /// the phone need not have sent, nor 487, which answers a CANCEL.
+    pub fn heard_from(&self, number: &str) -> BTreeSet<String> {
+        let heard = self.seen.heard.lock();
+        let heard = heard.unwrap_or_else(PoisonError::into_inner);
+        heard.get(number).cloned().unwrap_or_default()
     }
 }
 
@@ -45,7 +62,7 @@ impl Drop for Provider {
     }
 }
 
-async fn pass_on(outer: UdpSocket, inner: UdpSocket, callee: u16, silent: Arc<AtomicBool>) {
+async fn pass_on(outer: UdpSocket, inner: UdpSocket, callee: u16, seen: Arc<Seen>) {
     let callee = SocketAddr::from(([127, 0, 0, 1], callee));
     let (mut from_outside, mut from_inside) = (vec![0; LONGEST], vec![0; LONGEST]);
     // Nobody else sends anything here.
@@ -56,7 +73,7 @@ async fn pass_on(outer: UdpSocket, inner: UdpSocket, callee: u16, silent: Arc<At
                 let Ok((length, from)) = received else { continue };
                 asterisk = Some(from);
                 let message = &from_outside[..length];
-                if silent.load(Ordering::SeqCst) {
+                if seen.silent.load(Ordering::SeqCst) {
                     continue;
                 }
                 // A lost datagram is sent again by SIP itself.
@@ -67,8 +84,13 @@ async fn pass_on(outer: UdpSocket, inner: UdpSocket, callee: u16, silent: Arc<At
             }
             received = inner.recv_from(&mut from_inside) => {
                 let (Ok((length, _)), Some(asterisk)) = (received, asterisk) else { continue };
-                if !silent.load(Ordering::SeqCst) {
-                    let _ = outer.send_to(&from_inside[..length], asterisk).await;
+                let message = &from_inside[..length];
+                if !seen.silent.load(Ordering::SeqCst) {
+                    if let Some((number, code)) = told(message) {
+                        let mut heard = seen.heard.lock().unwrap_or_else(PoisonError::into_inner);
+                        heard.entry(number).or_default().insert(code);
+                    }
+                    let _ = outer.send_to(message, asterisk).await;
                 }
             }
         }
@@ -97,9 +119,42 @@ fn answer_to_options(message: &[u8]) -> Option<String> {
     ))
 }
 
+/// The number and the code, if a phone takes an INVITE with this.
+fn told(message: &[u8]) -> Option<(String, String)> {
+    let text = std::str::from_utf8(message).ok()?;
+    let code = text.strip_prefix("SIP/2.0 ")?.get(..3)?;
+    let header = |name: &str| {
+        let mut lines = text.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    };
+    if ["100", "487"].contains(&code) || !header("CSeq")?.ends_with("INVITE") {
+        return None;
+    }
+    let (_, address) = header("To")?.split_once("sip:")?;
+    let (number, _) = address.split_once('@')?;
+    Some((number.to_owned(), code.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_phone_is_heard_of_when_it_rings_answers_or_refuses() {
+        let answer = |code: &str, method: &str| {
+            let text = format!(
+                "SIP/2.0 {code} X\r\nTo: <sip:+15550000200@h:5>;tag=1\r\nCSeq: 7 {method}\r\n\r\n"
+            );
+            told(text.as_bytes())
+        };
+        for code in ["180", "183", "200", "486"] {
+            let expected = ("+15550000200".to_owned(), code.to_owned());
+            assert_eq!(answer(code, "INVITE"), Some(expected));
+        }
+        assert_eq!(answer("100", "INVITE"), None);
+        assert_eq!(answer("487", "INVITE"), None);
+        assert_eq!(answer("200", "CANCEL"), None);
+    }
 
     #[test]
     fn options_are_answered_and_nothing_else() {

@@ -251,8 +251,16 @@ fn judge(placed: &Placed, call: &Value, rung: usize, pbx: &Pbx) -> Judgement {
     if rung > 1 {
         return Judgement::Twice;
     }
-    if placed.harm == Harm::Unheard && reason == Some("no_response") {
-        return Judgement::Right;
+    if placed.harm == Harm::Unheard
+        && let Some(heard) = pbx.heard_from(&placed.to)
+    {
+        let heard: Vec<_> = heard.iter().map(String::as_str).collect();
+        match (reason, heard.as_slice()) {
+            // The 180 before it was lost.
+            (Some("no_response"), []) | (Some("unreachable"), ["480"]) => return Judgement::Right,
+            (Some("no_response"), _) => return Judgement::Wrong("its phone was heard"),
+            _ => {}
+        }
     }
     if placed.harm == Harm::NotDialled && reason == Some("not_dialled") {
         return match rung {
@@ -269,10 +277,6 @@ fn judge(placed: &Placed, call: &Value, rung: usize, pbx: &Pbx) -> Judgement {
     }
     if rung == 0 {
         return Judgement::Lost;
-    }
-    // Asterisk hangs up as it ends, and says no more.
-    if may_be_ended && status == "failed" && reason == Some("ended_unanswered") {
-        return Judgement::Right;
     }
     let unseen = may_be_ended && status == "completed" && reason == Some("end_not_seen");
     if unseen {

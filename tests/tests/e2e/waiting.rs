@@ -19,6 +19,10 @@ pub fn add(suite: &mut Suite) {
         "waiting::a_dial_that_calls_nobody_is_told_and_then_tried_one_by_one",
         nobody_dialled,
     );
+    suite.add(
+        "waiting::a_shutdown_that_refuses_dials_calls_nobody",
+        dials_refused,
+    );
     suite.add("waiting::a_dial_that_nothing_follows_is_ended", unheard);
     suite.add_scenario(
         "waiting::nobody_is_called_for_a_missing_target",
@@ -140,6 +144,28 @@ async fn expired(_: Arc<Pbx>) {
     assert_eq!(call["failure_reason"], "expired", "{call}");
     assert_eq!(call["waiting_reason"], "trunk_unavailable", "{call}");
     assert_eq!(pbx.invites_to(&to), 0);
+}
+
+async fn dials_refused(_: Arc<Pbx>) {
+    let (pbx, world, api) = own_simulator().await;
+    simulator(&pbx).refuse_dials(true);
+    // More than open the circuit for dials that are taken and call nobody.
+    for _ in 0..3 {
+        let to = number("200");
+        let id = api.place(&to, json!({})).await;
+        let call = api.wait_until_over(&id).await;
+        assert_eq!(call["status"], "failed", "{call}");
+        assert_eq!(call["failure_reason"], "not_dialled", "{call}");
+        assert_eq!(pbx.invites_to(&to), 0);
+        assert!(pbx.channels_among(&[id]).await.is_empty());
+    }
+    let text = world.bridge().vitals().metrics();
+    let circuit_is_open = |line: &str| line.starts_with("circuit_open{") && !line.ends_with(" 0");
+    assert!(!text.lines().any(circuit_is_open), "{text}");
+    simulator(&pbx).refuse_dials(false);
+    let calls = place_ten(&api).await;
+    all_are_dialled_once(&pbx, &api, &calls).await;
+    assert_eq!(world.queued().await, 0, "messages");
 }
 
 async fn nobody_dialled(_: Arc<Pbx>) {

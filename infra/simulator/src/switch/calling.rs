@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ending::End;
-use super::{Refusal, Switch, TrunkState};
+use super::{Dials, Refusal, Switch, TrunkState};
 use crate::callee::{self, Alert, Behaviour, Outcome};
 use crate::endpoint::Endpoint;
 
@@ -35,11 +35,14 @@ impl Switch {
         if entry.channel.state != "Down" {
             return Err(Refusal::NotDown);
         }
+        if inner.faults.dials == Dials::Refused {
+            return Err(Refusal::AllocationFailed);
+        }
         let (endpoint, over) = (entry.endpoint.clone(), entry.over.clone());
         let destination = entry.destination.clone();
         let dialled = match &endpoint {
-            _ if inner.faults.swallows_events => Dialled::Nothing,
-            Endpoint::Trunk { .. } if inner.faults.rtp_is_exhausted => Dialled::NoRtp,
+            _ if inner.faults.dials == Dials::LeadNowhere => Dialled::Nothing,
+            Endpoint::Trunk { .. } if inner.faults.dials == Dials::WithoutRtp => Dialled::NoRtp,
             Endpoint::Trunk { trunk, number, .. } => match inner.faults.trunk(trunk) {
                 // A phone behind it hears nothing, so it is not among those that were called.
                 TrunkState::Silent => Dialled::Callee(callee::SILENT),

@@ -39,15 +39,33 @@ pub enum Phase {
     Booting,
 }
 
+/// What becomes of a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dials {
+    /// The callee is called.
+    Work,
+    /// Asterisk is shutting down: it takes no more commands for the channels that it has.
+    Refused,
+    /// No RTP port is left: a dial over a trunk is taken, and the channel ends before an INVITE is sent.
+    WithoutRtp,
+    /// Two file descriptors are left: the dial is taken, and nothing follows.
+    LeadNowhere,
+}
+
+impl Dials {
+    /// This fault while it is there.
+    pub const fn while_it_is(self, there: bool) -> Self {
+        if there { self } else { Self::Work }
+    }
+}
+
 /// What is wrong.
 pub struct Faults {
     trunks: BTreeMap<String, TrunkState>,
     /// A graceful restart is pending, or no file descriptor is left: no channel can be created.
     pub refuses_creates: bool,
-    /// No RTP port is left: a dial over a trunk ends before an INVITE is sent.
-    pub rtp_is_exhausted: bool,
-    /// Two file descriptors are left: a dial leads to nothing.
-    pub swallows_events: bool,
+    /// What becomes of a dial.
+    pub dials: Dials,
 }
 
 impl Default for Faults {
@@ -63,8 +81,7 @@ impl Default for Faults {
                 .into_iter()
                 .collect(),
             refuses_creates: false,
-            rtp_is_exhausted: false,
-            swallows_events: false,
+            dials: Dials::Work,
         }
     }
 }

@@ -32,7 +32,7 @@ use variables::Limit;
 
 pub use commands::Place;
 pub use creating::Create;
-pub use faults::{Phase, TrunkState};
+pub use faults::{Dials, Phase, TrunkState};
 pub use variables::Unreadable;
 
 /// Dials that are remembered, for [`Switch::dials_to`].

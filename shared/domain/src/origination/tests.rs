@@ -377,6 +377,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         select(vec![
             DialReply::Dialled,
             DialReply::Gone,
+            DialReply::Leaving,
             DialReply::Refused,
             DialReply::NotSent,
             DialReply::Lost

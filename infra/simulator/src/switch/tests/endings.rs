@@ -1,5 +1,5 @@
 use super::*;
-use crate::switch::Refusal;
+use crate::switch::{Dials, Refusal};
 
 /// What is said of a call until its end, without the two signals of a ringing.
 async fn ending(endpoint: &str) -> Vec<(u128, String)> {
@@ -185,7 +185,7 @@ async fn a_dial_that_is_swallowed_leads_to_nothing() {
     for endpoint in [TRUNK, LOCAL_N] {
         let mut desk = Desk::new();
         desk.switch
-            .set_fault(|faults| faults.swallows_events = true);
+            .set_fault(|faults| faults.dials = Dials::LeadNowhere);
         desk.call("c", endpoint, &[]).await;
         desk.hears_nothing_for(Duration::from_mins(50)).await;
         desk.switch.hang_up("c", None).unwrap();
