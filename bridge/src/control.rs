@@ -15,8 +15,8 @@ use crate::ari::Place;
 use crate::backoff::Backoff;
 use crate::flag::Flag;
 
-/// How long a message stays away that could not be obeyed yet.
-const INVISIBLE_FOR: Duration = Duration::from_secs(2);
+/// How often a message is looked at until its call is over.
+pub const LOOKED_AT_EVERY: Duration = Duration::from_secs(2);
 
 /// What obeys the messages.
 pub struct Control {
@@ -41,7 +41,7 @@ impl Control {
             let received = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                received = self.queue.receive(MAX_BATCH, MAX_WAIT, INVISIBLE_FOR) => received,
+                received = self.queue.receive(MAX_BATCH, MAX_WAIT, LOOKED_AT_EVERY) => received,
             };
             match received {
                 Ok(deliveries) => {

@@ -41,7 +41,7 @@ async fn run(settings: LocalSettings) -> Result<bool, SystemError> {
         eprintln!("signals cannot be handled here");
         return Ok(false);
     };
-    let mut system = System::start(settings).await?;
+    let system = System::start(settings).await?;
     let stopped = async {
         tokio::select! {
             _ = interrupt.recv() => {}

@@ -21,7 +21,7 @@ use cloud::{
 use domain::{CallStatus, QueueMessage, Timestamp};
 use functions::control::ControlState;
 use functions::cursor::Cursors;
-use functions::health::Health;
+use functions::health::{Condition, Health};
 use functions::jwt::{Jwt, Scope};
 use functions::originate::OriginateState;
 use functions::router;
@@ -43,6 +43,9 @@ use crate::settings::LocalSettings;
 
 /// Most calls of an earlier run that are queued again.
 const MAX_REQUEUED: usize = 10_000;
+
+/// How often a starting system looks whether it is healthy.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How often the sweeper runs.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
@@ -123,6 +126,7 @@ pub struct System {
     bridge: Bridge,
     simulator: Option<Simulator>,
     embedded: Embedded,
+    health: Health,
     api: JoinHandle<io::Result<()>>,
     stop: CancellationToken,
     /// Keeps other systems from the data folder for as long as this one is there.
@@ -195,16 +199,8 @@ impl System {
             url: String::new(),
             problem: error.to_string(),
         })?;
-        let sweeper = Sweeper {
-            calls: Arc::new(CallStore::new(
-                clients.dynamodb.clone(),
-                calls_table.clone(),
-            )),
-            heartbeats: Arc::new(Heartbeats::new(
-                clients.dynamodb.clone(),
-                STATE_TABLE.to_owned(),
-            )),
-        };
+        let sweeper = sweeper_of(&clients, &calls_table);
+        let health = health_of(&clients, &calls_table, &embedded.calls_queue_url);
         let api = Api {
             users,
             clients,
@@ -231,15 +227,20 @@ impl System {
             bridge,
             simulator,
             embedded,
+            health,
             api: tokio::spawn(async move { serving.await }),
             stop,
             _lock: lock,
         })
     }
 
-    /// Waits until calls can be placed.
-    pub async fn wait_until_up(&mut self) {
+    /// Waits until calls can be placed, and `/health` says so.
+    pub async fn wait_until_up(&self) {
         self.bridge.wait_until_up().await;
+        // The heartbeat that tells of the bridge's socket comes a moment after the socket.
+        while self.health.check().await.status == Condition::Unhealthy {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Whether the simulator stands in for Asterisk.
@@ -262,6 +263,24 @@ impl System {
         drop(self.simulator);
         self.embedded.stop().await;
         clean
+    }
+}
+
+/// What health is told from.
+fn health_of(clients: &Clients, calls_table: &str, calls_queue_url: &str) -> Health {
+    Health {
+        calls: CallStore::new(clients.dynamodb.clone(), calls_table.to_owned()),
+        queue: CallQueue::new(clients.sqs.clone(), calls_queue_url.to_owned()),
+        heartbeats: Heartbeats::new(clients.dynamodb.clone(), STATE_TABLE.to_owned()),
+    }
+}
+
+fn sweeper_of(clients: &Clients, calls_table: &str) -> Sweeper {
+    let calls = CallStore::new(clients.dynamodb.clone(), calls_table.to_owned());
+    let heartbeats = Heartbeats::new(clients.dynamodb.clone(), STATE_TABLE.to_owned());
+    Sweeper {
+        calls: Arc::new(calls),
+        heartbeats: Arc::new(heartbeats),
     }
 }
 
@@ -307,11 +326,7 @@ impl Api {
             |clients: &Clients| CallQueue::new(clients.sqs.clone(), self.calls_queue_url.clone());
         let (retention, unknown) = (self.calls.retention, self.calls.unknown);
         let of_system = SystemState {
-            health: Health {
-                calls: calls(&system),
-                queue: queue(&system),
-                heartbeats: Heartbeats::new(system.dynamodb, STATE_TABLE.to_owned()),
-            },
+            health: health_of(&system, &self.calls_table, &self.calls_queue_url),
             pages: self.pages,
         };
         let of_status = StatusState {
