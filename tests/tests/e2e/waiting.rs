@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloud::queue::MAX_WAIT;
 use e2e::world::number;
-use e2e::{Client, Line, Pbx, World};
+use e2e::{Client, Line, Own, Pbx, World};
+use local::embedded::MAX_RECEIVE_COUNT;
 use reqwest::Method;
 use serde_json::{Value, json};
 use simulator::{Simulator, TrunkState};
@@ -14,6 +16,10 @@ use crate::Suite;
 pub fn add(suite: &mut Suite) {
     suite.add("waiting::while_asterisk_refuses_calls", asterisk_refuses);
     suite.add("waiting::while_the_trunk_is_offline", trunk_offline);
+    suite.add_own(
+        "waiting::a_message_outlives_its_last_delivery",
+        last_delivery,
+    );
     suite.add("waiting::an_expired_call_says_why_it_waited", expired);
     suite.add(
         "waiting::a_dial_that_calls_nobody_is_told_and_then_tried_one_by_one",
@@ -129,6 +135,31 @@ async fn trunk_offline(_: Arc<Pbx>) {
     }
     simulator(&pbx).set_trunk("trunk", TrunkState::Online);
     all_are_dialled_once(&pbx, &api, &calls).await;
+}
+
+/// The queue delivers a message [`MAX_RECEIVE_COUNT`] times, and then gives it up.
+async fn last_delivery(own: Own) {
+    let pbx = own.start().await;
+    let mut world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Qualified).await;
+    let to = number("486");
+    let id = api.place(&to, json!({"queue_timeout": 3_600_000})).await;
+    // As if bridges had given the message back before.
+    for _ in 1..MAX_RECEIVE_COUNT {
+        let queue = world.queue();
+        let received = queue.receive(1, MAX_WAIT, Duration::ZERO).await;
+        assert_eq!(received.expect("an answer").len(), 1);
+    }
+    pbx.silence_provider(true).await;
+    world.add_bridge(&[]).await;
+    wait_for_health(&api, Some("trunk_unavailable")).await;
+    assert_eq!(pbx.invites_to(&to), 0);
+    pbx.silence_provider(false).await;
+    let call = api.wait_until_over_within(&id, TRIED_WITHIN).await;
+    assert_eq!(call["status"], "busy", "{call}");
+    assert_eq!(pbx.invites_to(&to), 1);
+    let dead = &world.embedded.dead_letter_queue_url;
+    assert_eq!((world.in_queue(dead).await, world.queued().await), (0, 0));
 }
 
 async fn expired(_: Arc<Pbx>) {
