@@ -226,6 +226,8 @@ async fn pass(
         };
         let moves = mode != Mode::Stalled;
         tokio::select! {
+            // What comes after a change passes by the new rule.
+            biased;
             changed = rules.changed() => if changed.is_err() { return End::Closed },
             read = from_client.read(&mut request[..most]), if moves => {
                 let Ok(length @ 1..) = read else {
