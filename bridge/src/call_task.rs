@@ -97,7 +97,12 @@ impl CallTask {
         registration: Registration,
         (permit, pass): (OwnedSemaphorePermit, Option<Pass>),
     ) -> Self {
-        let (protocol, actions) = Origination::start(&request, shared.settings.retry, shared.now());
+        let forbidden = request.forbidden(&shared.settings.allowed_numbers);
+        if let Some(reason) = forbidden {
+            tracing::error!(call_id = %request.id, reason = reason.as_str(), "the call is not allowed here");
+        }
+        let (protocol, actions) =
+            Origination::start(&request, forbidden, shared.settings.retry, shared.now());
         let attempt = AttemptId::new(Uuid::new_v4());
         let events = Arc::clone(&shared.up);
         Self {

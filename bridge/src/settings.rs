@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use cloud::Secret;
 use cloud::settings::Reader;
 use domain::origination::RetryPolicy;
-use domain::{BridgeId, Context, EndpointTemplate, Extension, Priority};
+use domain::{AllowedNumbers, BridgeId, Context, EndpointTemplate, Extension, Priority};
 use reqwest::Url;
 
 use crate::call_task::CLAIM_TRIES;
@@ -132,6 +132,8 @@ pub struct BridgeSettings {
     pub stasis_start_timeout: Duration,
     /// `SHUTDOWN_TIMEOUT`, in seconds: for what is under way when the bridge is told to stop.
     pub shutdown_timeout: Duration,
+    /// `ALLOWED_NUMBERS`: what numbers that may be called begin with; all if it is not set.
+    pub allowed_numbers: AllowedNumbers,
     /// How often a create is repeated.
     pub retry: RetryPolicy,
     /// What the API dials and where it continues calls, if the bridge is told.
@@ -186,6 +188,7 @@ impl BridgeSettings {
         let visibility_timeout = reader.number("QUEUE_VISIBILITY_TIMEOUT", 60, 1, 12 * 3_600);
         let stasis_start_timeout = reader.number("STASIS_START_TIMEOUT", 5_000, 100, 60_000);
         let shutdown_timeout = reader.number("SHUTDOWN_TIMEOUT", 20, 1, 600);
+        let allowed_numbers = reader.optional("ALLOWED_NUMBERS").unwrap_or_default();
         let api = ApiDefaults::read(reader);
         let retries = reader.number("ARI_RETRIES", 3, 0, 10);
         let first_delay = reader.number("ARI_RETRY_DELAY", 300, 1, 60_000);
@@ -197,6 +200,7 @@ impl BridgeSettings {
             calls_queue_url: calls_queue_url?,
             metrics_address: metrics_enabled.then_some(metrics_address),
             control_queue_url: reader.text("CONTROL_QUEUE_URL"),
+            allowed_numbers,
             max_calls_per_second: u32::try_from(max_calls_per_second).ok()?,
             max_concurrent_calls: usize::try_from(max_concurrent_calls).ok()?,
             max_call_duration: Duration::from_secs(max_call_duration),

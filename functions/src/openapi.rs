@@ -121,11 +121,12 @@ fn refine(document: &mut Value) {
     let texts = json!({"type": "string", "maxLength": 256, "pattern": "^[^\\x00-\\x1f\\x7f-\\x9f\\ufffe\\uffff]*$"});
     let variables = json!({
         "type": ["object", "null"],
-        "description": "Channel variables for the dialplan.",
+        "description": "Channel variables for the dialplan. Their names are those that `ALLOWED_VARIABLES` lists: unless \
+            it is set, those that begin with `IVR_`. Names that Asterisk itself obeys are refused whatever is listed.",
         "maxProperties": 20,
-        "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,63}$"},
+        "propertyNames": {"pattern": "^_{0,2}IVR_[A-Za-z0-9_]{0,58}$"},
         "additionalProperties": {"anyOf": [texts, {"type": "number"}, {"type": "boolean"}]},
-        "example": {"PATIENT_NAME": "Zoë"},
+        "example": {"IVR_NAME": "Zoë"},
     });
     let media_uri = json!({
         "type": "string", "maxLength": 128, "example": "sound:hello-world",
@@ -229,7 +230,7 @@ fn create_examples(number: Option<&str>) -> Value {
         }},
         "dialplan": {"summary": "Go on in the dialplan when answered", "value": {
             "context": "outbound-ivr", "extension": "s", "priority": 1, "timeout": 30_000,
-            "caller_id": "\"Acme\" <+15550000100>", "variables": {"PATIENT_NAME": "Zoë"},
+            "caller_id": "\"Acme\" <+15550000100>", "variables": {"IVR_NAME": "Zoë"},
             "max_duration": 600, "queue_timeout": 300_000,
         }},
         "media": {"summary": "Play sounds when answered, then hang up", "value": {

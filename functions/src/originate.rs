@@ -206,6 +206,7 @@ pub async fn create_interaction(
     }
     let mut fields = Fields::new(body);
     let number = fields.parse("number", &number);
+    check_number(&mut fields, "number", number.as_ref(), &state.defaults);
     let asked = read_call(fields, number, &uri, &state.defaults, request_id)?;
     answer(
         &state,
@@ -252,6 +253,12 @@ pub async fn create_call(
     let fingerprint = fingerprint(&canonical(&body));
     let mut fields = Fields::new(body);
     let number = fields.required_text("phone_number");
+    check_number(
+        &mut fields,
+        "phone_number",
+        number.as_ref(),
+        &state.defaults,
+    );
     let asked = read_call(fields, number, &uri, &state.defaults, request_id)?;
     answer(
         &state,
@@ -264,6 +271,20 @@ pub async fn create_call(
         &uri,
     )
     .await
+}
+
+fn check_number(
+    fields: &mut Fields,
+    field: &str,
+    number: Option<&PhoneNumber>,
+    defaults: &CallDefaults,
+) {
+    if number.is_some_and(|number| !defaults.allowed_numbers.allow(number)) {
+        fields.reject(
+            field,
+            "does not begin as a number has to that may be called",
+        );
+    }
 }
 
 fn read_call(
@@ -304,6 +325,9 @@ fn read_call(
     let variables = fields
         .texts("variables", Variables::new)
         .unwrap_or_default();
+    for problem in defaults.forbidden_variables(&variables) {
+        fields.reject("variables", problem);
+    }
     let dry_run = fields.flag("dry_run").unwrap_or(false);
     let caller_id = fields
         .text("caller_id")

@@ -7,7 +7,11 @@ use cloud::Secret;
 use cloud::kept_keys::KeyPair;
 use cloud::rate_limit::RateLimit;
 use cloud::settings::Reader;
-use domain::{CallerId, Context, DialplanTarget, EndpointTemplate, Extension, Priority};
+use domain::asterisk_variables::is_read_by_asterisk;
+use domain::{
+    AllowedNumbers, AllowedVariables, CallerId, Context, DialplanTarget, EndpointTemplate,
+    Extension, Priority, Variables,
+};
 
 use crate::unknown::UnknownFields;
 
@@ -186,8 +190,12 @@ pub struct CallDefaults {
     pub dial_endpoint: EndpointTemplate,
     /// `DEFAULT_CONTEXT`, `DEFAULT_EXTENSION`, `DEFAULT_PRIORITY`
     pub target: DialplanTarget,
-    /// `ALLOWED_CONTEXTS`: those that a client may ask for, besides the default; any if it is not set.
+    /// `ALLOWED_CONTEXTS`: those that a client may ask for, besides the default; any if it is `*` or not set.
     pub allowed_contexts: Option<Vec<Context>>,
+    /// `ALLOWED_NUMBERS`: what numbers that may be called begin with; all if it is not set.
+    pub allowed_numbers: AllowedNumbers,
+    /// `ALLOWED_VARIABLES`: which variables a request may set.
+    pub allowed_variables: AllowedVariables,
     /// `DEFAULT_TIMEOUT`, in milliseconds: how long it may ring.
     pub dial_timeout: Duration,
     /// `DEFAULT_CALLER_ID`
@@ -216,6 +224,8 @@ impl CallDefaults {
         let context = or_text::<Context>(reader, "DEFAULT_CONTEXT", "outbound-ivr");
         let extension = or_text::<Extension>(reader, "DEFAULT_EXTENSION", "s");
         let allowed_contexts = read_contexts(reader);
+        let allowed_numbers = reader.optional("ALLOWED_NUMBERS").unwrap_or_default();
+        let allowed_variables = reader.optional("ALLOWED_VARIABLES").unwrap_or_default();
         let priority = reader.number("DEFAULT_PRIORITY", 1, 1, i32::MAX.unsigned_abs().into());
         let dial_timeout = reader.number(
             "DEFAULT_TIMEOUT",
@@ -242,6 +252,8 @@ impl CallDefaults {
                     .and_then(|number| Priority::try_from(number).ok())?,
             },
             allowed_contexts,
+            allowed_numbers,
+            allowed_variables,
             dial_timeout: Duration::from_millis(dial_timeout),
             caller_id,
             queue_timeout: Duration::from_millis(queue_timeout),
@@ -256,11 +268,31 @@ impl CallDefaults {
         let allowed = self.allowed_contexts.as_ref();
         *context == self.target.context || allowed.is_none_or(|allowed| allowed.contains(context))
     }
+
+    /// What is wrong with the names of a request's variables, each as the end of a sentence.
+    #[must_use]
+    pub fn forbidden_variables(&self, variables: &Variables) -> Vec<String> {
+        let names = variables.get().keys();
+        let problem = |name: &String| {
+            if is_read_by_asterisk(name) {
+                Some(format!("must not have {name}: Asterisk itself obeys it"))
+            } else if self.allowed_variables.allow(name) {
+                None
+            } else {
+                Some(format!(
+                    "must not have {name}: ALLOWED_VARIABLES does not list it"
+                ))
+            }
+        };
+        names.filter_map(problem).collect()
+    }
 }
 
 /// Names with commas between them.
 fn read_contexts(reader: &mut Reader<'_>) -> Option<Vec<Context>> {
-    let text = reader.text("ALLOWED_CONTEXTS")?;
+    let text = reader
+        .text("ALLOWED_CONTEXTS")
+        .filter(|text| text.trim() != "*")?;
     let contexts: Result<Vec<Context>, _> =
         text.split(',').map(|name| name.trim().parse()).collect();
     contexts
@@ -341,6 +373,7 @@ mod tests {
             defaults.allows(&context.parse().unwrap())
         };
         assert!(allows(&[], "internal"));
+        assert!(allows(&[("ALLOWED_CONTEXTS", "*")], "internal"));
         let listed = [("ALLOWED_CONTEXTS", "survey, reminder")];
         for (context, allowed) in [
             ("survey", true),
@@ -363,6 +396,8 @@ mod tests {
             ("DEFAULT_PRIORITY", "0"),
             ("DEFAULT_TIMEOUT", "soon"),
             ("DEFAULT_CALLER_ID", "<"),
+            ("ALLOWED_NUMBERS", "Germany"),
+            ("ALLOWED_VARIABLES", "CALLERID(num)"),
             ("RETENTION_DAYS", "0"),
             ("UNKNOWN_FIELDS", "deny"),
         ];

@@ -6,6 +6,7 @@
 
 mod callee;
 mod instance;
+pub mod modules;
 mod provider;
 
 use std::net::UdpSocket;

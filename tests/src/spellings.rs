@@ -178,7 +178,7 @@ fn fields() -> Vec<Spelling> {
     let texts = json!({
         "priority": "1", "timeout": "30000", "max_duration": "60", "queue_timeout": " 60000.0 ",
     });
-    let variable = |value: &str| json!({"variables": {"NAME": value}});
+    let variable = |value: &str| json!({"variables": {"IVR_NAME": value}});
     vec![
         call("numbers as text", &texts, 202),
         call("a number as other text", &json!({"timeout": "30 s"}), 422).naming("timeout"),
@@ -193,7 +193,7 @@ fn fields() -> Vec<Spelling> {
         post(
             "half a character",
             CALLS,
-            br#"{"phone_number": "+15550000200", "variables": {"NAME": "\ud83d"}}"#,
+            br#"{"phone_number": "+15550000200", "variables": {"IVR_NAME": "\ud83d"}}"#,
             422,
         )
         .naming("body"),

@@ -7,6 +7,7 @@ use cloud::calls::{Claim, PendingEnd};
 use cloud::error;
 use domain::origination::{ChannelOwner, ClaimReply, Input, Inspection, RecordReply};
 use domain::reconciliation::{ChannelSeen, Knowledge};
+use domain::rules::{Rule, kept};
 use domain::{Call, CallId, CallRequest, CallStatus, ClaimId, FailureReason};
 use uuid::Uuid;
 
@@ -61,7 +62,16 @@ pub async fn claim(shared: Arc<Shared>, request: CallRequest, patience: Duration
             .await;
         match claimed {
             Ok(Claim::Claimed(call)) => {
-                return (Input::ClaimReplied(ClaimReply::Claimed), Some(call));
+                let agrees = call.request.agrees_with(&request) || !kept(Rule::RecordDecides);
+                if !agrees {
+                    tracing::error!(call_id = %id, "the message does not say what the record says: nobody is called");
+                }
+                let reply = if agrees {
+                    ClaimReply::Claimed
+                } else {
+                    ClaimReply::Mismatched
+                };
+                return (Input::ClaimReplied(reply), Some(call));
             }
             Ok(Claim::Taken(_) | Claim::Missing) => {
                 return (Input::ClaimReplied(ClaimReply::Refused), None);

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::{
-    BridgeId, CallId, CallerId, ClaimId, DialplanTarget, Endpoint, FailureReason, HangupCause,
-    HangupOrigin, Media, PhoneNumber, SipCode, Timestamp, Variables, WaitingReason,
+    AllowedNumbers, BridgeId, CallId, CallerId, ClaimId, DialplanTarget, Endpoint, FailureReason,
+    HangupCause, HangupOrigin, Media, PhoneNumber, SipCode, Timestamp, Variables, WaitingReason,
 };
 
 /// Where a call stands: `pending → dialing → ringing → answered → completed`, and from any
@@ -244,6 +244,44 @@ pub struct Call {
 pub const DEADLINE_GRACE: Duration = Duration::from_secs(30);
 
 impl CallRequest {
+    /// Why a bridge that calls only `numbers` must not place this call, whatever took the request:
+    /// the API may be of an earlier release, or configured otherwise.
+    #[must_use]
+    pub fn forbidden(&self, numbers: &AllowedNumbers) -> Option<FailureReason> {
+        if !numbers.allow(&self.phone_number) {
+            Some(FailureReason::NumberNotAllowed)
+        } else if self.variables.forbidden().is_some() {
+            Some(FailureReason::VariableForbidden)
+        } else {
+            None
+        }
+    }
+
+    /// Whether a message says of whom is called, and how, what this record says. What a bridge
+    /// does not read from a message may differ.
+    #[must_use]
+    pub fn agrees_with(&self, message: &Self) -> bool {
+        let Self {
+            id,
+            phone_number,
+            endpoint,
+            target,
+            media,
+            dial_timeout,
+            max_duration,
+            variables,
+            caller_id,
+            created_at: _,
+            dial_before: _,
+            request_id: _,
+            fingerprint: _,
+        } = message;
+        (id, phone_number, endpoint, target)
+            == (&self.id, &self.phone_number, &self.endpoint, &self.target)
+            && (media, variables, caller_id) == (&self.media, &self.variables, &self.caller_id)
+            && (dial_timeout, max_duration) == (&self.dial_timeout, &self.max_duration)
+    }
+
     /// How long the answered call may last, where a bridge allows `most`.
     #[must_use]
     pub fn limit(&self, most: Duration) -> Duration {

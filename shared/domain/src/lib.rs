@@ -6,6 +6,7 @@
 //! what to do next goes out as values. The functions, the bridge and the tests
 //! run the same code.
 
+pub mod asterisk_variables;
 pub mod call;
 pub mod caller_id;
 pub mod dialplan;
@@ -35,8 +36,8 @@ pub use ids::{AttemptId, BridgeId, CallId, ClaimId};
 pub use media::Media;
 pub use message::{ControlMessage, QueueMessage};
 pub use outcome::{Dialled, FailureReason};
-pub use phone_number::PhoneNumber;
+pub use phone_number::{AllowedNumbers, PhoneNumber};
 pub use timestamp::Timestamp;
 pub use transition::{CallEvent, Effect, HangupOrigin, Heard, When};
-pub use variables::Variables;
+pub use variables::{AllowedVariables, Variables};
 pub use waiting::WaitingReason;

@@ -92,6 +92,8 @@ pub enum ClaimReply {
     Claimed,
     /// It is somebody else's, over, or not there.
     Refused,
+    /// The call is ours, and its record is not what the message says.
+    Mismatched,
     /// It is still pending and nobody's, but too late to be dialled.
     Expired,
     /// No answer. It may have taken effect.
@@ -262,18 +264,21 @@ pub struct Origination {
 }
 
 impl Origination {
-    /// Begins with a message just received, and says what to do first.
+    /// Begins with a message just received, and says what to do first. A call that is `forbidden`
+    /// here fails for that reason.
     #[must_use]
     pub fn start(
         request: &CallRequest,
+        forbidden: Option<FailureReason>,
         policy: RetryPolicy,
         now: Timestamp,
     ) -> (Self, Vec<Action>) {
-        let (state, action) = if now > request.dial_before && kept(Rule::DialledInTimeOnly) {
-            let action = Action::RecordFailure(FailureReason::Expired);
-            (State::RecordingFailure, action)
-        } else {
-            (State::Creating, Action::CreateChannel)
+        let expired = now > request.dial_before && kept(Rule::DialledInTimeOnly);
+        let expired = expired.then_some(FailureReason::Expired);
+        let forbidden = forbidden.filter(|_| kept(Rule::ForbiddenNotDialled));
+        let (state, action) = match expired.or(forbidden) {
+            Some(reason) => (State::RecordingFailure, Action::RecordFailure(reason)),
+            None => (State::Creating, Action::CreateChannel),
         };
         let origination = Self {
             state,
@@ -496,6 +501,17 @@ impl Origination {
                     Action::DeleteMessage,
                 ],
             ),
+            (ClaimReply::Mismatched, gone) => {
+                let hang_up = (!gone).then_some(Action::HangUpUndialled);
+                let reason = FailureReason::MessageMismatch;
+                self.state = State::Done;
+                let end = [
+                    Action::Follow,
+                    Action::RecordDialFailure(reason),
+                    Action::DeleteMessage,
+                ];
+                hang_up.into_iter().chain(end).collect()
+            }
             (ClaimReply::Refused, _) => self.go(
                 State::Done,
                 [Action::HangUpUndialled, Action::DeleteMessage],

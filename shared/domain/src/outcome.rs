@@ -29,6 +29,12 @@ pub enum FailureReason {
     BridgeLost,
     /// The channel ended before Asterisk dialled it: no phone rang.
     NotDialled,
+    /// The number is not one of those that this bridge may call. Nobody was called.
+    NumberNotAllowed,
+    /// A variable of the call has a name that Asterisk itself obeys. Nobody was called.
+    VariableForbidden,
+    /// The message that asked for the call did not say what its record says. Nobody was called.
+    MessageMismatch,
     /// The dialplan has no such context, extension or priority. Nobody was called.
     ContextMissing,
     /// The callee, or the callee's side, declined the call.
@@ -73,7 +79,7 @@ pub enum FailureReason {
 
 impl FailureReason {
     /// All reasons.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::NotQueued,
         Self::Expired,
         Self::EndpointUnavailable,
@@ -82,6 +88,9 @@ impl FailureReason {
         Self::AsteriskRestarted,
         Self::BridgeLost,
         Self::NotDialled,
+        Self::NumberNotAllowed,
+        Self::VariableForbidden,
+        Self::MessageMismatch,
         Self::ContextMissing,
         Self::Rejected,
         Self::Unwanted,
@@ -124,6 +133,9 @@ impl FailureReason {
             Self::AsteriskRestarted => "asterisk_restarted",
             Self::BridgeLost => "bridge_lost",
             Self::NotDialled => "not_dialled",
+            Self::NumberNotAllowed => "number_not_allowed",
+            Self::VariableForbidden => "variable_forbidden",
+            Self::MessageMismatch => "message_mismatch",
             Self::ContextMissing => "context_missing",
             Self::Rejected => "rejected",
             Self::Unwanted => "unwanted",

@@ -50,9 +50,83 @@ impl FromStr for PhoneNumber {
     }
 }
 
+/// Which numbers may be called: `ALLOWED_NUMBERS`, prefixes with commas between them.
+///
+/// Without any, every number may be called. A number has to begin with a prefix as it stands, so
+/// that `+49` admits `+4930123456`, and neither `4930123456` nor `004930123456`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AllowedNumbers(Vec<String>);
+
+/// Most prefixes in a list.
+pub const MAX_PREFIXES: usize = 100;
+
+/// The text is not a list of prefixes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "must be at most {MAX_PREFIXES} prefixes such as +1415,+49: 1 to {MAX_DIGITS} digits each, with an optional leading '+'"
+)]
+pub struct InvalidPrefixes;
+
+impl AllowedNumbers {
+    /// Whether this number may be called.
+    #[must_use]
+    pub fn allow(&self, number: &PhoneNumber) -> bool {
+        self.0.is_empty() || self.0.iter().any(|prefix| number.0.starts_with(prefix))
+    }
+
+    /// Whether every number may be called.
+    #[must_use]
+    pub const fn are_all(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromStr for AllowedNumbers {
+    type Err = InvalidPrefixes;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let prefixes: Vec<_> = text.split(',').map(str::trim).map(str::to_owned).collect();
+        let is_prefix = |prefix: &String| {
+            let digits = prefix.strip_prefix('+').unwrap_or(prefix);
+            (1..=MAX_DIGITS).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit())
+        };
+        if prefixes.len() <= MAX_PREFIXES && prefixes.iter().all(is_prefix) {
+            Ok(Self(prefixes))
+        } else {
+            Err(InvalidPrefixes)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_is_allowed_by_its_first_digits_as_they_stand() {
+        let allowed: AllowedNumbers = "+1415, +49".parse().unwrap();
+        for (number, expected) in [
+            ("+14155550200", true),
+            ("+4930123456", true),
+            ("+18765550200", false),
+            ("14155550200", false),
+            ("004930123456", false),
+        ] {
+            assert_eq!(
+                allowed.allow(&number.parse().unwrap()),
+                expected,
+                "{number}"
+            );
+        }
+        assert!(AllowedNumbers::default().allow(&"+18765550200".parse().unwrap()));
+        for text in ["", "+", "+49,", "+49;+1", "DE", "+49 30"] {
+            assert_eq!(
+                text.parse::<AllowedNumbers>(),
+                Err(InvalidPrefixes),
+                "{text}"
+            );
+        }
+    }
 
     #[test]
     fn digits_with_an_optional_plus_are_a_number() {

@@ -66,6 +66,8 @@ rules! {
     RefusedCreateWaits: "A call waits while Asterisk refuses to make its channel.",
     MissingProvenTwice: "An endpoint counts as missing only if Asterisk says so twice.",
     GivenBackSentAnew: "A message that is given back is sent anew before the queue gives it up.",
+    ForbiddenNotDialled: "A call with a forbidden number or variable is never dialled.",
+    RecordDecides: "A message that does not say what its record says calls nobody.",
     TargetAskedFirst: "Nobody is called for a dialplan target that does not exist.",
     DialSeenInTime: "A dial that no event confirms in time is ended.",
 

@@ -24,7 +24,7 @@ use domain::{
 };
 use tokio::time::Instant;
 
-use crate::plan::Service;
+use crate::plan::{Asked, Service};
 use crate::process::{NoAnswer, Process};
 use crate::switch::{self, Socket, millis};
 use crate::world::{State, World, name};
@@ -258,7 +258,14 @@ impl Queue for Messages {
         let body = message.encode().unwrap_or_default();
         let request = move |world: &Arc<World>, state: &mut State| {
             state.witness.note("queued", Some(id));
-            state.queue.send(body.clone(), Instant::now());
+            let truth = state.witness.truth(id);
+            let forged = truth.is_some_and(|truth| truth.plan.asked == Asked::ByForgedMessage);
+            let body = if forged {
+                body.replace("15550000200", "19005550000")
+            } else {
+                body.clone()
+            };
+            state.queue.send(body, Instant::now());
             world.queued.notify_waiters();
         };
         self.ask(Some(id), request).await

@@ -47,6 +47,19 @@ pub struct PlannedCall {
     pub target_exists: bool,
     /// Whether it is answered behind a Local channel.
     pub behind_local: bool,
+    /// Whether it may be called at all.
+    pub asked: Asked,
+}
+
+/// How a call is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// As the API does.
+    Rightly,
+    /// With a variable that Asterisk obeys: an API of an earlier release took the request.
+    WithForbiddenVariable,
+    /// By a message to another number than the record has.
+    ByForgedMessage,
 }
 
 /// Something that is played.
@@ -306,6 +319,7 @@ impl Plan {
             queue_timeout: Duration::from_hours(1),
             // Behind a Local channel no circuit opens: each call tries again and again.
             behind_local: trouble == Trouble::RefusesCalls,
+            asked: Asked::Rightly,
             ..PlannedCall::draw(true, false)
         };
         let fault = Fault::Trouble {
@@ -370,6 +384,11 @@ impl PlannedCall {
             plays: if once_in(5) { Item::draw() } else { Vec::new() },
             target_exists: !once_in(40),
             behind_local: once_in(8),
+            asked: match fastrand::u32(..60) {
+                0 => Asked::WithForbiddenVariable,
+                1 => Asked::ByForgedMessage,
+                _ => Asked::Rightly,
+            },
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::outside::{Messages, Store, of_bridge};
-use crate::plan::{Callee, Fault, MAX_CALL_DURATION, Plan, PlannedCall};
+use crate::plan::{Asked, Callee, Fault, MAX_CALL_DURATION, Plan, PlannedCall};
 use crate::process::Process;
 use crate::switch::{self, Switch};
 use crate::witness::{Told, Truth};
@@ -478,13 +478,22 @@ pub fn request(plan: &PlannedCall, now: Timestamp) -> Option<CallRequest> {
         media,
         dial_timeout: plan.dial_timeout,
         max_duration: None,
-        variables: Variables::default(),
+        variables: variables(plan),
         caller_id: None,
         created_at: now,
         dial_before: now.plus(plan.queue_timeout),
         request_id: String::new(),
         fingerprint: plan.repeats.then(|| "the same".to_owned()),
     })
+}
+
+fn variables(plan: &PlannedCall) -> Variables {
+    let name = match plan.asked {
+        Asked::WithForbiddenVariable => "MONITOR_EXEC",
+        Asked::Rightly | Asked::ByForgedMessage => "IVR_NAME",
+    };
+    let given = BTreeMap::from([(name.to_owned(), "1".to_owned())]);
+    Variables::new(given).unwrap_or_default()
 }
 
 /// Read as the program reads them, from nothing but what it requires.

@@ -8,7 +8,7 @@ use domain::endings::{self, Alert};
 use domain::{Call, CallId, CallStatus, Ending, FailureReason, HangupCause, SipCode};
 use tokio::time::Instant;
 
-use crate::plan::{self, Callee, Item, MAX_CALL_DURATION, PlannedCall};
+use crate::plan::{self, Asked, Callee, Item, MAX_CALL_DURATION, PlannedCall};
 
 /// What really happened with a call.
 #[derive(Clone, Debug)]
@@ -401,7 +401,7 @@ fn fair(holds: bool, what: &str) -> Result<(), String> {
 
 /// Whether a record agrees with the truth. A disturbed call may end unknown, but never wrong.
 fn agrees(call: &Call, truth: &Truth, disturbed: bool, over_at: Instant) -> Result<(), String> {
-    use CallStatus::{Busy, Canceled, Completed, Failed, NoAnswer};
+    use CallStatus::{Canceled, Completed, Failed};
     use FailureReason as Why;
 
     match truth.told {
@@ -421,48 +421,11 @@ fn agrees(call: &Call, truth: &Truth, disturbed: bool, over_at: Instant) -> Resu
         )?,
         Told::Nothing | Told::Unknown => {}
     }
-    let cause = truth.ended.map(|(cause, _)| cause);
-    match (call.status, call.failure_reason) {
-        (Completed, _) => fair(truth.answered, "nobody answered")?,
-        (Busy, _) => fair(
-            cause == Some(HangupCause::UserBusy)
-                || matches!(truth.plan.callee, Callee::BusyBehindLocal { .. }),
-            "it was not busy",
-        )?,
-        (NoAnswer, _) => fair(truth.alerted && !truth.answered, "it did not ring in vain")?,
-        (Canceled, _) => fair(
-            truth.end_asked.is_some() && (!truth.answered || disturbed),
-            "its client did not end it unanswered",
-        )?,
-        (Failed, Some(Why::Expired | Why::NotQueued)) => fair(truth.invites == 0, "it rang")?,
-        (Failed, Some(Why::EndpointUnavailable)) => fair(
-            truth.invites == 0 && truth.plan.callee == Callee::NoEndpoint,
-            "its endpoint is there",
-        )?,
-        (Failed, Some(Why::ContextMissing)) => fair(
-            truth.invites == 0 && !truth.plan.target_exists && truth.plan.plays.is_empty(),
-            "its target is there, or it rang",
-        )?,
-        (Failed, Some(Why::NotDialled)) => fair(
-            truth.invites == 0 && (truth.undialled || disturbed),
-            "it was dialled",
-        )?,
-        (Failed, Some(Why::DialRefused)) => {
-            fair(false, "no Asterisk here refuses a channel that is there")?;
-        }
-        (
-            Failed,
-            Some(
-                Why::OutcomeUnknown
-                | Why::AsteriskRestarted
-                | Why::BridgeLost
-                | Why::DeadlineExceeded
-                | Why::EndedUnanswered,
-            ),
-        ) => fair(disturbed || !truth.answered, "it was answered")?,
-        (Failed, _) => fair(!truth.answered, "it was answered")?,
-        (status, _) => return Err(format!("it is not over: {status}")),
-    }
+    ending_fits(call, truth, disturbed)?;
+    fair(
+        truth.plan.asked == Asked::Rightly || truth.invites == 0,
+        "nobody may be called for it",
+    )?;
     // Nothing is given up without a reason.
     match call.failure_reason {
         Some(Why::Expired) => fair(
@@ -503,6 +466,64 @@ fn agrees(call: &Call, truth: &Truth, disturbed: bool, over_at: Instant) -> Resu
     undisturbed(call, truth, over_at)
 }
 
+/// Whether its callee, or what happened, can have ended a call so.
+fn ending_fits(call: &Call, truth: &Truth, disturbed: bool) -> Result<(), String> {
+    use CallStatus::{Busy, Canceled, Completed, Failed, NoAnswer};
+    use FailureReason as Why;
+
+    let cause = truth.ended.map(|(cause, _)| cause);
+    match (call.status, call.failure_reason) {
+        (Completed, _) => fair(truth.answered, "nobody answered")?,
+        (Busy, _) => fair(
+            cause == Some(HangupCause::UserBusy)
+                || matches!(truth.plan.callee, Callee::BusyBehindLocal { .. }),
+            "it was not busy",
+        )?,
+        (NoAnswer, _) => fair(truth.alerted && !truth.answered, "it did not ring in vain")?,
+        (Canceled, _) => fair(
+            truth.end_asked.is_some() && (!truth.answered || disturbed),
+            "its client did not end it unanswered",
+        )?,
+        (Failed, Some(Why::Expired | Why::NotQueued)) => fair(truth.invites == 0, "it rang")?,
+        (Failed, Some(Why::EndpointUnavailable)) => fair(
+            truth.invites == 0 && truth.plan.callee == Callee::NoEndpoint,
+            "its endpoint is there",
+        )?,
+        (Failed, Some(Why::ContextMissing)) => fair(
+            truth.invites == 0 && !truth.plan.target_exists && truth.plan.plays.is_empty(),
+            "its target is there, or it rang",
+        )?,
+        (Failed, Some(Why::VariableForbidden)) => fair(
+            truth.plan.asked == Asked::WithForbiddenVariable,
+            "its variables are allowed",
+        )?,
+        (Failed, Some(Why::MessageMismatch)) => fair(
+            truth.plan.asked == Asked::ByForgedMessage,
+            "its message says what its record says",
+        )?,
+        (Failed, Some(Why::NotDialled)) => fair(
+            truth.invites == 0 && (truth.undialled || disturbed),
+            "it was dialled",
+        )?,
+        (Failed, Some(Why::DialRefused)) => {
+            fair(false, "no Asterisk here refuses a channel that is there")?;
+        }
+        (
+            Failed,
+            Some(
+                Why::OutcomeUnknown
+                | Why::AsteriskRestarted
+                | Why::BridgeLost
+                | Why::DeadlineExceeded
+                | Why::EndedUnanswered,
+            ),
+        ) => fair(disturbed || !truth.answered, "it was answered")?,
+        (Failed, _) => fair(!truth.answered, "it was answered")?,
+        (status, _) => return Err(format!("it is not over: {status}")),
+    }
+    Ok(())
+}
+
 /// Whether a call to which nothing happened ended as its callee stands for.
 fn undisturbed(call: &Call, truth: &Truth, over_at: Instant) -> Result<(), String> {
     use CallStatus::{Busy, Completed, Failed, NoAnswer};
@@ -517,10 +538,14 @@ fn undisturbed(call: &Call, truth: &Truth, over_at: Instant) -> Result<(), Strin
             );
         }
         _ if call.failure_reason == Some(Why::Expired) => return Ok(()),
+        _ if truth.plan.asked == Asked::WithForbiddenVariable => {
+            (Failed, Some(Why::VariableForbidden))
+        }
         Callee::NoEndpoint => (Failed, Some(Why::EndpointUnavailable)),
         _ if !truth.plan.target_exists && truth.plan.plays.is_empty() => {
             (Failed, Some(Why::ContextMissing))
         }
+        _ if truth.plan.asked == Asked::ByForgedMessage => (Failed, Some(Why::MessageMismatch)),
         _ if truth.undialled => (Failed, Some(Why::NotDialled)),
         _ if let Some(dialled) = truth.unheard => {
             let late = over_at.saturating_duration_since(dialled + 2 * SOON);

@@ -17,7 +17,7 @@ use bridge::ari::{Canary, ChannelEventKind, EndpointState, NewChannel};
 use domain::origination::{CreateReply, DialReply};
 use domain::{AttemptId, CallRequest};
 use serde_json::Value;
-use simulation::plan::{Alert, Callee, Plan, PlannedCall, Trouble};
+use simulation::plan::{Alert, Asked, Callee, Plan, PlannedCall, Trouble};
 use simulation::run::request;
 use simulation::switch::{self, Socket};
 use simulation::witness::Truth;
@@ -251,6 +251,7 @@ impl Bench {
             behind_local: case.local,
             plays: Vec::new(),
             target_exists: true,
+            asked: Asked::Rightly,
             ..plan.calls.remove(0)
         };
         let world = Arc::new(World::new(&plan, false));

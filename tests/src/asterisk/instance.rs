@@ -52,6 +52,13 @@ pub(super) struct Started {
 }
 
 impl Instance {
+    /// The root file system that it runs in.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        // `instances/NAME` in it is this instance's own.
+        self.outside.ancestors().nth(2).unwrap_or(&self.outside)
+    }
+
     /// Starts one on free ports. It does not answer yet.
     pub(super) fn start(configuration: &Configuration) -> Result<Started, String> {
         let root = root()?;

@@ -16,6 +16,7 @@ mod dead_letters;
 mod endings;
 mod events;
 mod field;
+mod forbidden;
 mod hangup;
 mod lambda;
 mod limits;
@@ -184,6 +185,7 @@ fn main() -> ExitCode {
     networks::add(&mut suite);
     field::add(&mut suite);
     two_legs::add(&mut suite);
+    forbidden::add(&mut suite);
     limits::add(&mut suite);
     operators::add(&mut suite);
     let Suite { trials, .. } = suite;

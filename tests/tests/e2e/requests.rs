@@ -128,11 +128,11 @@ async fn max_duration(pbx: Arc<Pbx>) {
 async fn variables(pbx: Arc<Pbx>) {
     let world = World::start(&pbx).await;
     let api = world.api(Line::Trunk).await;
-    let body = json!({"variables": {"PATIENT": "Zoë", "ROOM": 7}});
+    let body = json!({"variables": {"IVR_PATIENT": "Zoë", "__IVR_ROOM": 7}});
     let id = api.place(&number("000"), body).await;
     api.wait_until(&id, |call| call["status"] == "ringing")
         .await;
-    for (name, value) in [("PATIENT", "Zoë"), ("ROOM", "7")] {
+    for (name, value) in [("IVR_PATIENT", "Zoë"), ("IVR_ROOM", "7")] {
         let read = pbx
             .get(&format!("channels/{id}/variable?variable={name}"))
             .await;

@@ -62,7 +62,7 @@ async fn is_used(pbx: Arc<Pbx>) {
     ari.lose_answers(HTTP_POST, usize::MAX);
     // What is even larger goes over HTTP.
     let variables: Value = (0..20)
-        .map(|i| (format!("LARGE_{i}"), json!("\"".repeat(60))))
+        .map(|i| (format!("IVR_LARGE_{i}"), json!("\"".repeat(60))))
         .collect();
     for (to, body, status) in [
         ("486", json!({"variables": variables}), "busy"),

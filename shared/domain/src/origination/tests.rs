@@ -39,6 +39,7 @@ fn request() -> CallRequest {
 fn play(inputs: &[Input]) -> (Origination, Vec<Action>) {
     let (mut machine, mut actions) = Origination::start(
         &request(),
+        None,
         RetryPolicy::default(),
         Timestamp::from_millis(1_000),
     );
@@ -97,7 +98,7 @@ fn an_event_may_overtake_the_answer_that_it_belongs_to() {
 #[test]
 fn a_call_past_its_time_is_never_created() {
     let late = Timestamp::from_millis(1_001);
-    let (mut machine, actions) = Origination::start(&request(), RetryPolicy::default(), late);
+    let (mut machine, actions) = Origination::start(&request(), None, RetryPolicy::default(), late);
     assert_eq!(actions, [Action::RecordFailure(FailureReason::Expired)]);
     let settled = Input::FailureRecorded(RecordReply::Settled);
     assert_eq!(machine.step(settled), [Action::DeleteMessage]);
@@ -283,6 +284,31 @@ fn a_channel_that_dies_during_the_claim_ends_the_claimed_call() {
 }
 
 #[test]
+fn a_forbidden_call_fails_before_a_channel_is_made() {
+    let reason = FailureReason::NumberNotAllowed;
+    let now = Timestamp::from_millis(0);
+    let (_, actions) = Origination::start(&request(), Some(reason), RetryPolicy::default(), now);
+    assert_eq!(actions, [Action::RecordFailure(reason)]);
+}
+
+#[test]
+fn a_message_that_differs_from_its_record_calls_nobody() {
+    ends_with(
+        &[
+            Input::StasisStarted,
+            EXISTS,
+            Input::ClaimReplied(ClaimReply::Mismatched),
+        ],
+        &[
+            Action::HangUpUndialled,
+            Action::Follow,
+            Action::RecordDialFailure(FailureReason::MessageMismatch),
+            Action::DeleteMessage,
+        ],
+    );
+}
+
+#[test]
 fn nobody_is_called_for_a_target_that_does_not_exist() {
     let (_, actions) = play(&[
         Input::StasisStarted,
@@ -306,7 +332,7 @@ fn what_is_played_to_needs_no_target() {
     let mut request = request();
     request.media = crate::Media::new(&["sound:hello-world"]).ok();
     let now = Timestamp::from_millis(0);
-    let (mut machine, _) = Origination::start(&request, RetryPolicy::default(), now);
+    let (mut machine, _) = Origination::start(&request, None, RetryPolicy::default(), now);
     assert_eq!(machine.step(Input::StasisStarted), [Action::Claim]);
 }
 
@@ -370,6 +396,7 @@ fn any_input() -> impl Strategy<Value = Input> {
         .prop_map(Input::TargetChecked),
         select(vec![
             ClaimReply::Claimed,
+            ClaimReply::Mismatched,
             ClaimReply::Refused,
             ClaimReply::Unavailable
         ])
@@ -411,7 +438,7 @@ proptest! {
         inputs in proptest::collection::vec(any_input(), 0..20)
     ) {
         let (mut machine, mut log) =
-            Origination::start(&request(), RetryPolicy::default(), Timestamp::from_millis(0));
+            Origination::start(&request(), None, RetryPolicy::default(), Timestamp::from_millis(0));
         let mut claimed = false;
         let mut may_have_been_dialled = false;
         for input in inputs {
