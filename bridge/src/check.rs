@@ -47,6 +47,12 @@ pub async fn run(settings: &BridgeSettings, aws: &Clients, to: impl Write) -> io
     let queue = &settings.calls_queue_url;
     let tried = trial::queue(aws, queue, true).await;
     report.line(&format!("CALLS_QUEUE_URL {queue}"), tried)?;
+    if settings.allowed_numbers.are_all() {
+        writeln!(
+            report.to,
+            "note     ALLOWED_NUMBERS is not set: every number may be called"
+        )?;
+    }
     match &settings.control_queue_url {
         Some(queue) => {
             let tried = trial::queue(aws, queue, false).await;

@@ -57,6 +57,11 @@ async fn look_at_endpoint(
     if let Some(trunk) = endpoint.trunk() {
         let state = client.endpoint_state(&trunk).await?;
         findings.push(of_trunk(&trunk, state));
+        if client.allows_transfer(&trunk).await? == Some(true) {
+            findings.push(Finding::Note(format!(
+                "DIAL_ENDPOINT {trunk}: allow_transfer is yes, so that a callee can have any number dialled at your cost; set allow_transfer=no in pjsip.conf"
+            )));
+        }
         return Ok(());
     }
     // Local/EXTENSION@CONTEXT, with options behind another slash.

@@ -32,6 +32,8 @@ impl Pbx {
             password: password.clone(),
         };
         let simulator = Simulator::start(credentials).await.expect("a simulator");
+        // As in `tests/asterisk/etc/pjsip.conf`.
+        simulator.set_trunk("transfers", TrunkState::Online);
         Self::Simulator {
             simulator,
             password,

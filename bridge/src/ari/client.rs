@@ -15,6 +15,7 @@ use reqwest::{Client, Method, StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 use crate::ari::event::{APPLICATION_REPLACED, WANTED_TYPES};
 use crate::ari::request::{Answer, CREATE, Request, SYSTEM_INFO, Urgency};
@@ -187,7 +188,9 @@ impl AriClient {
     /// # Errors
     /// [`AriError`] if Asterisk does not say.
     pub async fn dialplan_has(&self, place: &[&str]) -> Result<bool, AriError> {
-        let id = format!("{}-look", self.settings.app);
+        // Not that of an earlier look, which may still be on its way out. It is no UUID, so that nobody
+        // takes it for a call's.
+        let id = format!("{}-look-{}", self.settings.app, Uuid::new_v4());
         let body = Create {
             endpoint: CANARY_ENDPOINT,
             app: &self.settings.app,
@@ -197,10 +200,7 @@ impl AriClient {
         };
         let request = Request::new(CREATE_NAME, Method::POST, CREATE).with_body(&body);
         let answer = self.send(request).await?;
-        // One that was left by an earlier look will do.
-        if answer.status != StatusCode::CONFLICT {
-            answer.expect_success(CREATE_NAME)?;
-        }
+        answer.expect_success(CREATE_NAME)?;
         let found = self.dialplan_exists(&id, place).await;
         self.delete_channel(&id).await?;
         found

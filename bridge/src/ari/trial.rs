@@ -1,6 +1,7 @@
 //! Tries what a bridge needs of Asterisk, and touches no call.
 
 use domain::CallId;
+use domain::endpoint::Trunk;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -49,6 +50,31 @@ impl AriClient {
         }
         let info: Result<Info, _> = answer.json(SYSTEM_INFO.name);
         Ok(info.map(|info| info.system.version).unwrap_or_default())
+    }
+
+    /// Whether Asterisk lets who is called over a SIP trunk transfer the call to any number
+    /// (`allow_transfer`); none if it does not say.
+    ///
+    /// # Errors
+    /// [`AriError`] if Asterisk gives no answer.
+    pub async fn allows_transfer(&self, trunk: &Trunk) -> Result<Option<bool>, AriError> {
+        #[derive(Deserialize)]
+        struct Attribute {
+            attribute: String,
+            value: String,
+        }
+        let request = "GET /asterisk/config/dynamic/{class}/{type}/{id}";
+        let resource = &trunk.resource;
+        let path = format!("asterisk/config/dynamic/res_pjsip/endpoint/{resource}");
+        let answer = self.send(Request::new(request, Method::GET, &path)).await?;
+        if trunk.technology != "PJSIP" || !answer.status.is_success() {
+            return Ok(None);
+        }
+        let attributes: Vec<Attribute> = answer.json(request)?;
+        let found = attributes
+            .iter()
+            .find(|it| it.attribute == "allow_transfer");
+        Ok(found.map(|it| it.value == "true"))
     }
 
     /// Whether calls may be made and ended.

@@ -125,6 +125,25 @@ async fn what_calls_need(pbx: Arc<Pbx>) {
         ("DEFAULT_PRIORITY", "1"),
     ];
     assert_eq!(missing(&environment, &fine).await, [""; 0]);
+    let notes = async |changes: &[(&str, &str)]| {
+        let mut environment = environment.clone();
+        environment.extend(source(changes));
+        let check = Program::start("bridge", &["--check"], &environment);
+        check.wait().await.stdout
+    };
+    let transfers = "PJSIP/transfers: allow_transfer is yes";
+    let anything = "note     ALLOWED_NUMBERS is not set";
+    let lax = notes(&[("DIAL_ENDPOINT", "PJSIP/{number}@transfers")]).await;
+    assert!(lax.contains(transfers) && lax.contains(anything), "{lax}");
+    let strict = [
+        ("DIAL_ENDPOINT", "PJSIP/{number}@trunk"),
+        ("ALLOWED_NUMBERS", "+1415"),
+    ];
+    let strict = notes(&strict).await;
+    assert!(
+        !strict.contains("allow_transfer") && !strict.contains(anything),
+        "{strict}"
+    );
     for (name, value, expected) in [
         (
             "DIAL_ENDPOINT",

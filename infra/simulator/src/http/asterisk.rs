@@ -54,6 +54,20 @@ pub async fn endpoint(
     )
 }
 
+/// What is configured for an endpoint, as far as the bridge asks. The trunk `transfers` is one to which
+/// nobody has said `allow_transfer = no`.
+pub async fn endpoint_configuration(State(switch): Ari, Path(resource): Path<String>) -> Response {
+    if switch.show_endpoint("PJSIP", &resource).is_none() {
+        return message(StatusCode::NOT_FOUND, "Object not found");
+    }
+    let allows = (resource == "transfers").to_string();
+    Json(json!([
+        {"attribute": "context", "value": "from-trunk"},
+        {"attribute": "allow_transfer", "value": allows},
+    ]))
+    .into_response()
+}
+
 /// The socket of an application: events go out, and requests come in.
 pub fn events(
     switch: Arc<Switch>,

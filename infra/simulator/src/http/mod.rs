@@ -47,6 +47,10 @@ pub fn router(switch: Arc<Switch>, credentials: Credentials) -> Router {
             "/endpoints/{technology}/{resource}",
             get(asterisk::endpoint),
         )
+        .route(
+            "/asterisk/config/dynamic/res_pjsip/endpoint/{resource}",
+            get(asterisk::endpoint_configuration),
+        )
         .route("/channels", get(channels::list))
         .route("/channels/create", post(channels::create))
         .nest("/channels/{id}", channel)
