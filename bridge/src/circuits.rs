@@ -47,6 +47,8 @@ pub struct Circuits {
 
 #[derive(Default)]
 struct State {
+    /// Whether an administrator has paused all calls, once that is known.
+    paused: Option<bool>,
     /// Asterisk makes no channels at all.
     asterisk_refuses: bool,
     /// Trunks that are offline.
@@ -148,7 +150,8 @@ impl Circuits {
             let changed = self.changed.notified();
             let try_at = {
                 let mut state = self.lock();
-                if state.asterisk_refuses || !state.offline.is_empty() {
+                let paused = state.paused != Some(false) && kept(Rule::PauseObeyed);
+                if paused || state.asterisk_refuses || !state.offline.is_empty() {
                     None
                 } else {
                     match &mut state.trial {
@@ -230,6 +233,13 @@ impl Circuits {
         Ok(Refusal::Temporary(WaitingReason::TrunkUnavailable))
     }
 
+    /// Notes whether an administrator has paused all calls. Nothing is received before this is known.
+    pub fn pause(&self, paused: bool) {
+        if self.lock().paused != Some(paused) {
+            self.change(|state| state.paused = Some(paused));
+        }
+    }
+
     /// Notes that Asterisk has begun to dial a call.
     pub fn dial_seen(&self) {
         let quiet = {
@@ -303,6 +313,9 @@ impl Circuits {
 
 impl State {
     fn reason(&self) -> Option<WaitingReason> {
+        if self.paused == Some(true) && kept(Rule::PauseObeyed) {
+            return Some(WaitingReason::Paused);
+        }
         if self.asterisk_refuses {
             return Some(WaitingReason::AsteriskRefuses);
         }
@@ -359,6 +372,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_call_at_a_time_tries_and_a_dial_closes_the_circuit() {
         let circuits = Circuits::new();
+        circuits.pause(false);
         assert!(is_admitted(&circuits).await.is_none());
         circuits.not_dialled();
         assert!(!circuits.is_open());
@@ -381,6 +395,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_that_fails_makes_the_next_wait_longer_and_one_that_tells_nothing_does_not() {
         let circuits = Circuits::new();
+        circuits.pause(false);
         circuits.not_dialled();
         circuits.not_dialled();
         let pass = is_admitted(&circuits).await.unwrap();

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod monitor;
 pub mod outside;
 pub mod pacer;
+pub mod pause;
 pub mod poller;
 pub mod reconciler;
 pub mod registry;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use cloud::aws::Clients;
-use cloud::ports::{Calls, Queue, SignsOfLife};
+use cloud::pause::PauseSwitch;
+use cloud::ports::{Calls, Pause, Queue, SignsOfLife};
 use cloud::{CallQueue, CallStore, Clock, Heartbeats};
 
 use crate::ari::{AriClient, AriError, Asterisk};
@@ -23,6 +24,8 @@ pub struct Outside {
     pub control: Option<Arc<dyn Queue>>,
     /// Where heartbeats are written.
     pub heartbeats: Arc<dyn SignsOfLife>,
+    /// The administrator's switch.
+    pub pause: Arc<dyn Pause>,
     /// The wall clock.
     pub clock: Clock,
 }
@@ -48,6 +51,10 @@ impl Outside {
             queue: Arc::new(queue(&settings.calls_queue_url)),
             control: control.map(|control| Arc::new(control) as Arc<dyn Queue>),
             heartbeats: Arc::new(Heartbeats::new(
+                aws.dynamodb.clone(),
+                settings.state_table.clone(),
+            )),
+            pause: Arc::new(PauseSwitch::new(
                 aws.dynamodb.clone(),
                 settings.state_table.clone(),
             )),

@@ -28,6 +28,7 @@ use crate::heart::Heart;
 use crate::metrics::{Counts, Metrics};
 use crate::outside::Outside;
 use crate::pacer::Pacer;
+use crate::pause;
 use crate::poller::Poller;
 use crate::reconciler::Reconciler;
 use crate::registry::Registry;
@@ -163,6 +164,8 @@ impl Bridge {
             circuits: Arc::clone(&circuits),
         };
         errands.spawn(heart.run(closing.clone()));
+        let switch = Arc::clone(&outside.pause);
+        errands.spawn(pause::watch(switch, Arc::clone(&circuits), closing.clone()));
         let shutdown_timeout = settings.shutdown_timeout;
         // A message that was given back, or could not be, and a poll that may be under way.
         let back_within = settings.visibility_timeout.max(MAX_RETURN_AFTER) + MAX_WAIT;

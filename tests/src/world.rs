@@ -30,6 +30,7 @@ use tokio::net::TcpListener;
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use crate::program::{Ended, Program};
 use crate::proxy::Proxy;
 use crate::runtime_api::RuntimeApi;
 use crate::tap::{self, Asked, Tap};
@@ -343,6 +344,28 @@ impl World {
             self.clients.sqs.clone(),
             self.embedded.calls_queue_url.clone(),
         ))
+    }
+
+    /// Runs `admin` as an administrator does, with `input` at its standard input.
+    pub async fn admin(&self, arguments: &[&str], input: &str) -> Ended {
+        let environment = source(&[
+            ("CALLS_TABLE", CALLS_TABLE),
+            ("STATE_TABLE", STATE_TABLE),
+            ("USERS_TABLE", USERS_TABLE),
+            ("CALLS_QUEUE_URL", &self.embedded.calls_queue_url),
+            (
+                "DEAD_LETTER_QUEUE_URL",
+                &self.embedded.dead_letter_queue_url,
+            ),
+            ("AWS_ENDPOINT_URL_DYNAMODB", self.embedded.dynamodb_url()),
+            ("AWS_ENDPOINT_URL_SQS", self.embedded.sqs_url()),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "admin"),
+            ("AWS_SECRET_ACCESS_KEY", "local"),
+        ]);
+        let mut program = Program::start("admin", arguments, &environment);
+        program.feed(input).await;
+        program.wait().await
     }
 
     /// How many messages are in the queue of calls, delivered ones included.

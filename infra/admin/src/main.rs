@@ -5,6 +5,7 @@
 
 mod bridges;
 mod dlq;
+mod pause;
 
 use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
@@ -26,6 +27,8 @@ usage: admin user add NAME       adds a user; the password is prompted for, or r
        admin dlq redrive ID      sends one to the bridges again; --all sends all of them
        admin bridge list         lists the bridges, when each was heard of, and its calls
        admin bridge forget ID    forgets one that is not coming back; its calls have to be over
+       admin pause               stops all bridges from taking new calls, within seconds; calls wait
+       admin resume              lets them take calls again
 
 USERS_TABLE and STATE_TABLE name the tables, CALLS_QUEUE_URL and DEAD_LETTER_QUEUE_URL the queues; region, credentials and endpoint are those of every AWS tool
 (AWS_REGION, AWS_PROFILE, AWS_ENDPOINT_URL, …).";
@@ -44,6 +47,8 @@ async fn main() -> ExitCode {
         ["dlq", "show", id] => dlq::show(id).await,
         ["dlq", "redrive", "--all"] => dlq::redrive(None).await,
         ["dlq", "redrive", id] => dlq::redrive(Some(id)).await,
+        ["pause"] => pause::pause().await,
+        ["resume"] => pause::resume().await,
         ["bridge", "list"] => bridges::list().await,
         ["bridge", "forget", id] => bridges::forget(id).await,
         ["-h" | "--help"] => {

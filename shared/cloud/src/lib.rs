@@ -13,6 +13,7 @@ pub mod heartbeats;
 pub mod kept_keys;
 pub mod listing;
 pub mod password;
+pub mod pause;
 pub mod ports;
 pub mod queue;
 pub mod rate_limit;

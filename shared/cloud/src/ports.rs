@@ -169,6 +169,16 @@ pub trait Control: Send + Sync {
     async fn send(&self, bridge: &BridgeId, message: ControlMessage) -> Result<(), StoreError>;
 }
 
+/// The switch by which an administrator stops all bridges from taking new calls.
+#[async_trait]
+pub trait Pause: Send + Sync {
+    /// Whether calls are paused.
+    ///
+    /// # Errors
+    /// If the table cannot be read.
+    async fn is_on(&self) -> Result<bool, StoreError>;
+}
+
 /// The bridges' signs of life.
 #[async_trait]
 pub trait SignsOfLife: Send + Sync {

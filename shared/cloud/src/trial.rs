@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::aws::Clients;
 use crate::error::chain;
+use crate::pause::PAUSE;
 use crate::{heartbeats, tables};
 
 /// Why something cannot be done.
@@ -79,6 +80,9 @@ pub async fn state_table(aws: &Clients, table: &str, bridge: &BridgeId) -> Trial
         "dynamodb:UpdateItem on the item \"bridges\"",
         announce.send().await,
     )?;
+    let pause = aws.dynamodb.get_item().table_name(table);
+    let pause = pause.key(tables::STATE_KEY, AttributeValue::S(PAUSE.to_owned()));
+    judge("dynamodb:GetItem on the item \"pause\"", pause.send().await)?;
     let beat = aws.dynamodb.put_item().table_name(table);
     let key = AttributeValue::S(heartbeats::key(bridge));
     let beat = beat

@@ -13,14 +13,17 @@ pub enum WaitingReason {
     AsteriskRefuses,
     /// ARI does not answer.
     AsteriskUnreachable,
+    /// An administrator has paused all calls.
+    Paused,
 }
 
 impl WaitingReason {
     /// All reasons.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
         Self::TrunkUnavailable,
         Self::AsteriskRefuses,
         Self::AsteriskUnreachable,
+        Self::Paused,
     ];
 
     /// The name in the API and in the record.
@@ -30,6 +33,7 @@ impl WaitingReason {
             Self::TrunkUnavailable => "trunk_unavailable",
             Self::AsteriskRefuses => "asterisk_refuses",
             Self::AsteriskUnreachable => "asterisk_unreachable",
+            Self::Paused => "paused",
         }
     }
 }

@@ -12,7 +12,7 @@ use bridge::ari::{
     PlaybackId, SocketLost,
 };
 use cloud::calls::{Claim, Creation, PendingEnd, Saved, SenderId, Takeover, Unsent};
-use cloud::ports::{Calls, Control, Queue, SignsOfLife};
+use cloud::ports::{Calls, Control, Pause, Queue, SignsOfLife};
 use cloud::queue::{Delivery, Receipt};
 use cloud::{Heartbeat, StoreError};
 use domain::endpoint::Trunk;
@@ -62,7 +62,8 @@ pub fn of_bridge(process: &Arc<Process>, bridge: usize) -> Outside {
             host: bridge,
         }),
         calls: Arc::clone(&store) as Arc<dyn Calls>,
-        heartbeats: store,
+        heartbeats: Arc::clone(&store) as Arc<dyn SignsOfLife>,
+        pause: store,
         queue: messages(None),
         control: Some(messages(Some(name(bridge)))),
         clock: process.clock(),
@@ -228,6 +229,13 @@ impl SignsOfLife for Store {
 
     async fn read(&self) -> Result<Vec<Heartbeat>, StoreError> {
         self.ask(None, |_, state| state.signs.read()).await
+    }
+}
+
+#[async_trait]
+impl Pause for Store {
+    async fn is_on(&self) -> Result<bool, StoreError> {
+        self.ask(None, |_, state| state.paused.is_some()).await
     }
 }
 

@@ -214,6 +214,11 @@ pub enum Fault {
         /// How long it is gone.
         lasts: Duration,
     },
+    /// An administrator pauses all calls, and resumes them.
+    Pause {
+        /// After so long.
+        lasts: Duration,
+    },
     /// A service does not answer anybody.
     Outage {
         /// Which.
@@ -497,7 +502,7 @@ impl Fault {
             _ => Service::Queue,
         };
         let lasts = up_to(Duration::from_secs(40));
-        match fastrand::u32(..13) {
+        match fastrand::u32(..14) {
             0..=4 => Self::Kill {
                 bridge,
                 after_steps: fastrand::u32(..200),
@@ -520,6 +525,7 @@ impl Fault {
             },
             8 => Self::RestartAsterisk { bridge, lasts },
             9 => Self::Outage { service, lasts },
+            13 => Self::Pause { lasts },
             10 => Self::StallSocket {
                 bridge,
                 lasts: up_to(Duration::from_secs(28)),

@@ -269,6 +269,14 @@ impl Simulation {
                     switch::start(&world, &mut world.lock(), bridge);
                 });
             }
+            Fault::Pause { lasts } => {
+                self.world.lock().paused = Some(Instant::now());
+                let world = Arc::clone(&self.world);
+                tokio::spawn(async move {
+                    tokio::time::sleep(lasts).await;
+                    world.lock().paused = None;
+                });
+            }
             Fault::Outage { service, lasts } => {
                 self.world.upheaval(lasts);
                 let until = Instant::now() + lasts;

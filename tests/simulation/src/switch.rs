@@ -451,7 +451,11 @@ pub fn dial(
         at.since(call.request.dial_before.plus(LATE))
     });
     let record = record.cloned();
+    let paused_for = state.paused.map(|since| since.elapsed());
     state.witness.invite(id, record.as_ref(), late);
+    if let Some(truth) = state.witness.truth(id) {
+        truth.paused_for = paused_for;
+    }
     let Some(callee) = state.witness.truth(id).map(|truth| truth.plan.callee) else {
         return DialReply::Dialled;
     };

@@ -21,6 +21,8 @@ pub struct Truth {
     pub plan: PlannedCall,
     /// How often its phone was made to ring: its INVITEs.
     pub invites: u32,
+    /// How long calls had been paused when the phone was made to ring.
+    pub paused_for: Option<Duration>,
     /// The phone rang, or early media came.
     pub alerted: bool,
     /// The callee answered.
@@ -66,6 +68,7 @@ impl Truth {
         Self {
             plan: plan.clone(),
             invites: 0,
+            paused_for: None,
             alerted: false,
             answered: false,
             ended: None,
@@ -528,6 +531,11 @@ fn ending_fits(call: &Call, truth: &Truth, disturbed: bool) -> Result<(), String
 fn undisturbed(call: &Call, truth: &Truth, over_at: Instant) -> Result<(), String> {
     use CallStatus::{Busy, Completed, Failed, NoAnswer};
     use FailureReason as Why;
+
+    fair(
+        truth.paused_for.is_none_or(|paused| paused < SOON),
+        "it was dialled while calls were paused",
+    )?;
 
     let expected = match truth.plan.callee {
         _ if let Some(asked) = truth.end_asked => {

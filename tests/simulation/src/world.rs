@@ -34,6 +34,8 @@ pub struct State {
     pub table: Table,
     /// The heartbeats.
     pub signs: Signs,
+    /// Since when an administrator has paused all calls.
+    pub paused: Option<Instant>,
     /// The queue of calls.
     pub queue: Queue,
     /// The control queues, by bridge.
@@ -58,6 +60,7 @@ impl World {
             state: Mutex::new(State {
                 table: Table::default(),
                 signs: Signs::default(),
+                paused: None,
                 queue: queue(),
                 control: (0..plan.bridges).map(|n| (name(n), queue())).collect(),
                 switches: (0..plan.bridges).map(|_| Switch::new(began)).collect(),

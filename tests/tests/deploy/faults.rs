@@ -36,6 +36,7 @@ fn needed_by(right: &Right) -> Option<Scenario> {
         ("BridgePolicybridge1", "TakeRequests") => Scenario::HangUp,
         ("BridgePolicybridge1", "FindOwnCalls") => Scenario::Restart,
         ("BridgePolicybridge1", "BeatHeart" | "Announce") => Scenario::Heartbeat,
+        ("BridgePolicybridge1", "SeePause") => Scenario::Pause,
         _ => return None,
     })
 }

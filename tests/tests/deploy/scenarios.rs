@@ -37,13 +37,15 @@ pub enum Scenario {
     Unreadable,
     /// The message of a call that has waited for its trunk for long is sent anew.
     SentAnew,
+    /// An administrator pauses all calls, and resumes them.
+    Pause,
     /// A bridge is killed and started again, and follows its call.
     Restart,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Token,
         Self::Place,
         Self::List,
@@ -55,6 +57,7 @@ impl Scenario {
         Self::HangUp,
         Self::Unreadable,
         Self::SentAnew,
+        Self::Pause,
         Self::Restart,
         Self::Sweep,
     ];
@@ -75,6 +78,7 @@ impl Scenario {
             Self::HangUp => hang_up(site).await,
             Self::Unreadable => unreadable(site).await,
             Self::SentAnew => sent_anew(site).await,
+            Self::Pause => pause(site).await,
             Self::Restart => restart(site).await,
         }
     }
@@ -332,6 +336,30 @@ async fn sent_anew_without_trunk(site: &mut Site) -> Result<(), String> {
         Ok(bridge.said("circuit opened") > 0 && site.messages(QUEUE).await == (0, 0))
     })
     .await
+}
+
+async fn pause(site: &mut Site) -> Result<(), String> {
+    site.cloud.admin(&["pause"], "").await?;
+    let waited = paused(site).await;
+    site.cloud.admin(&["resume"], "").await?;
+    let (bridge, id) = waited?;
+    site.wait_for_status(Some(&bridge), &id, "busy")
+        .await
+        .map(|_| ())
+}
+
+async fn paused(site: &mut Site) -> Result<(Bridge, String), String> {
+    let bridge = site.start_bridge().await;
+    let to = number("486");
+    let id = site.place(&to, json!({})).await?;
+    site.wait_until(&bridge, "a bridge that is paused", async |_| {
+        Ok(bridge.said("circuit opened") > 0)
+    })
+    .await?;
+    if site.pbx.invites_to(&to) > 0 {
+        return Err("a call was dialled although calls are paused".to_owned());
+    }
+    Ok((bridge, id))
 }
 
 async fn restart(site: &mut Site) -> Result<(), String> {

@@ -1,12 +1,10 @@
 //! Messages that nobody can do anything with, and the tool that shows them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::DeadLetters;
-use e2e::program::{Ended, Program};
-use e2e::world::{number, source};
+use e2e::world::number;
 use e2e::{Line, Pbx, World};
 use serde_json::json;
 
@@ -18,26 +16,6 @@ pub fn add(suite: &mut Suite) {
         poison,
     );
     suite.add("dead_letters::one_that_is_sent_again_is_dialled", redrive);
-}
-
-fn environment(world: &World) -> BTreeMap<String, String> {
-    source(&[
-        ("CALLS_QUEUE_URL", &world.embedded.calls_queue_url),
-        (
-            "DEAD_LETTER_QUEUE_URL",
-            &world.embedded.dead_letter_queue_url,
-        ),
-        ("AWS_ENDPOINT_URL_SQS", world.embedded.sqs_url()),
-        ("AWS_REGION", "us-east-1"),
-        ("AWS_ACCESS_KEY_ID", "admin"),
-        ("AWS_SECRET_ACCESS_KEY", "local"),
-    ])
-}
-
-async fn admin(world: &World, arguments: &[&str]) -> Ended {
-    Program::start("admin", arguments, &environment(world))
-        .wait()
-        .await
 }
 
 async fn send(world: &World, url: &str, body: &str) {
@@ -83,7 +61,7 @@ async fn poison(pbx: Arc<Pbx>) {
         .expect("all of them in the dead-letter queue");
     assert!(world.bridge().counts().bad_messages >= 3);
 
-    let listed = admin(&world, &["dlq", "list"]).await;
+    let listed = world.admin(&["dlq", "list"], "").await;
     assert_eq!(listed.code, Some(0), "{listed:?}");
     let lines: Vec<_> = listed.stdout.lines().collect();
     assert_eq!(lines.len(), 3, "{listed:?}");
@@ -92,10 +70,10 @@ async fn poison(pbx: Arc<Pbx>) {
         "{listed:?}"
     );
     let first = lines[0].split('\t').next().unwrap();
-    let shown = admin(&world, &["dlq", "show", first]).await;
+    let shown = world.admin(&["dlq", "show", first], "").await;
     let bodies = ["garbage\n", "{}\n", "{\"type\":\"dial.v9\"}\n"];
     assert!(bodies.contains(&shown.stdout.as_str()), "{shown:?}");
-    let missing = admin(&world, &["dlq", "show", "nosuch"]).await;
+    let missing = world.admin(&["dlq", "show", "nosuch"], "").await;
     assert_eq!(missing.code, Some(1));
     assert!(missing.stderr.contains("no message nosuch"), "{missing:?}");
 }
@@ -119,14 +97,14 @@ async fn redrive(pbx: Arc<Pbx>) {
     send(&world, &dead, "garbage").await;
 
     world.add_bridge(&[]).await;
-    let listed = admin(&world, &["dlq", "list"]).await;
+    let listed = world.admin(&["dlq", "list"], "").await;
     let line = listed.stdout.lines().find(|line| line.contains(&id));
     let letter = line.expect("the call's message").split('\t').next();
-    let sent = admin(&world, &["dlq", "redrive", letter.unwrap()]).await;
+    let sent = world.admin(&["dlq", "redrive", letter.unwrap()], "").await;
     assert_eq!(sent.code, Some(0), "{sent:?}");
     assert_eq!(api.wait_until_over(&id).await["status"], "busy");
     assert_eq!(pbx.invites_to(&to), 1);
     // The other one is still there.
-    let listed = admin(&world, &["dlq", "list"]).await;
+    let listed = world.admin(&["dlq", "list"], "").await;
     assert_eq!(listed.stdout.lines().count(), 1, "{listed:?}");
 }

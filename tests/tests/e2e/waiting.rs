@@ -16,6 +16,7 @@ use crate::Suite;
 pub fn add(suite: &mut Suite) {
     suite.add("waiting::while_asterisk_refuses_calls", asterisk_refuses);
     suite.add("waiting::while_the_trunk_is_offline", trunk_offline);
+    suite.add_scenario("waiting::while_an_administrator_has_paused_calls", paused);
     suite.add_own(
         "waiting::a_message_outlives_its_last_delivery",
         last_delivery,
@@ -160,6 +161,31 @@ async fn last_delivery(own: Own) {
     assert_eq!(pbx.invites_to(&to), 1);
     let dead = &world.embedded.dead_letter_queue_url;
     assert_eq!((world.in_queue(dead).await, world.queued().await), (0, 0));
+}
+
+async fn paused(pbx: Arc<Pbx>) {
+    let mut world = World::start(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    // One that is up goes on.
+    let up = api.place(&number("000"), json!({"timeout": 600_000})).await;
+    api.wait_until(&up, |call| call["status"] == "ringing")
+        .await;
+    assert_eq!(world.admin(&["pause"], "").await.code, Some(0));
+    wait_for_health(&api, Some("paused")).await;
+    let calls = place_ten(&api).await;
+    assert_eq!(api.status(&up).await["status"], "ringing");
+    assert!(world.bridge().hang_up(up.parse().unwrap()));
+    api.wait_until_over(&up).await;
+    // A bridge that starts now takes nothing, either.
+    assert!(world.take_bridge().stop().await);
+    world.add_bridge(&[]).await;
+    wait_for_health(&api, Some("paused")).await;
+    for (to, id) in &calls {
+        assert_eq!(api.status(id).await["status"], "pending");
+        assert_eq!(pbx.invites_to(to), 0);
+    }
+    assert_eq!(world.admin(&["resume"], "").await.code, Some(0));
+    all_are_dialled_once(&pbx, &api, &calls).await;
 }
 
 async fn expired(_: Arc<Pbx>) {

@@ -58,6 +58,9 @@ impl Switch {
         let Some(entry) = inner.channels.get_mut(id) else {
             return;
         };
+        // A leading `_` or `__` hands the variable on to channels that come of this one.
+        let name = name.strip_prefix('_').unwrap_or(name);
+        let name = name.strip_prefix('_').unwrap_or(name);
         if value.is_empty() {
             entry.variables.remove(name);
         } else if entry.variables.len() < MAX_VARIABLES {
