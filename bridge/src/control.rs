@@ -70,7 +70,13 @@ impl Control {
             Ok(ControlMessage::HangUp(id)) => id,
             Err(error) => {
                 shared.metrics.bad_message();
-                tracing::error!(error = %error::chain(&error), "a control message cannot be read");
+                tracing::error!(error = %error::chain(&error), "a control message cannot be read, and is deleted");
+                let queue = Arc::clone(&self.queue);
+                self.adopter.tasks.spawn(async move {
+                    if let Err(error) = queue.delete(&[delivery.receipt]).await {
+                        tracing::warn!(error = %error::chain(&error), "a control message could not be deleted");
+                    }
+                });
                 return;
             }
         };

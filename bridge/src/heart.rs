@@ -20,6 +20,9 @@ use crate::registry::Registry;
 /// How soon a bridge that is not known yet tries again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// How long a heartbeat waits for Asterisk. An Asterisk that stalls must not make its bridge look gone.
+const PING_WITHIN: Duration = Duration::from_secs(2);
+
 /// What a heartbeat is made of.
 pub struct Heart {
     /// The bridge.
@@ -64,7 +67,8 @@ impl Heart {
                 announced = self.announce().await;
             }
             let events_up = self.up.is_up();
-            let ari_up = self.ari.ping().await.is_ok();
+            let ping = tokio::time::timeout(PING_WITHIN, self.ari.ping());
+            let ari_up = matches!(ping.await, Ok(Ok(())));
             let beaten = self.beat(events_up, ari_up).await;
             if (announced && beaten) || !kept(Rule::BridgeAnnounced) {
                 self.known.set(true);

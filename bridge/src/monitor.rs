@@ -3,15 +3,25 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::run::Vitals;
+
+/// How long a client may take for the head of a request, and be silent between two.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// Most connections at once; further ones wait to be accepted.
+const MAX_CONNECTIONS: usize = 64;
 
 /// Serves until `closing`.
 ///
@@ -31,11 +41,40 @@ pub async fn serve(
         .route("/live", get(async || "live\n"))
         .route("/ready", get(async move || ready(&for_ready)));
     tokio::spawn(async move {
-        axum::serve(listener, router)
-            .with_graceful_shutdown(closing.cancelled_owned())
-            .await
+        tokio::select! {
+            biased;
+            () = closing.cancelled() => {}
+            () = accept(listener, router) => {}
+        }
     });
     Ok(bound)
+}
+
+async fn accept(listener: TcpListener, router: Router) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    // It is never closed.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let Ok((client, _)) = listener.accept().await else {
+            // No descriptor is left, for example.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let router = router.clone();
+        tokio::spawn(async move {
+            answer(client, router).await;
+            drop(place);
+        });
+    }
+}
+
+async fn answer(client: TcpStream, router: Router) {
+    let mut server = http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN);
+    let service = TowerToHyperService::new(router);
+    // What a client does wrong is its own business.
+    let _ = server.serve_connection(TokioIo::new(client), service).await;
 }
 
 fn metrics(vitals: &Vitals) -> Response {

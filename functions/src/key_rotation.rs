@@ -15,7 +15,7 @@ use domain::Timestamp;
 use crate::access::bearer_token;
 use crate::cursor::Cursors;
 use crate::jwt::Jwt;
-use crate::settings::check_key;
+use crate::settings::check_pair;
 
 /// Keys that are older are read again.
 const FRESH_FOR: Duration = Duration::from_mins(5);
@@ -61,10 +61,13 @@ impl KeyRotation {
                 return;
             }
         };
-        if let Err(problem) = check_key(&keys.current, false) {
-            tracing::error!(problem, "the new key is not taken; the one before stays");
-            return;
-        }
+        let keys = match check_pair(keys, false) {
+            Ok(keys) => keys,
+            Err(problem) => {
+                tracing::error!(problem, "the new key is not taken; the one before stays");
+                return;
+            }
+        };
         self.jwt.set_keys(&keys);
         self.cursors.set_keys(&keys);
     }

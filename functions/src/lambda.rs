@@ -28,10 +28,10 @@ use crate::key_rotation::{KeyRotation, rotate};
 use crate::originate::OriginateState;
 use crate::router;
 use crate::settings::{
-    CallDefaults, JwtSource, Pages, check_key, read_rate_limit, read_retention, read_unknown,
+    CallDefaults, JwtSource, Pages, check_pair, read_rate_limit, read_retention, read_unknown,
 };
 use crate::status::StatusState;
-use crate::sweeper::Sweeper;
+use crate::sweeper::{BUDGET, Sweeper};
 use crate::sweeper_metrics;
 use crate::system::SystemState;
 use crate::token::TokenState;
@@ -246,6 +246,7 @@ async fn sweeper() -> Result<ExitCode, Error> {
     let sweeper = Sweeper {
         calls: Arc::new(CallStore::new(dynamodb.clone(), calls)),
         heartbeats: Arc::new(Heartbeats::new(dynamodb, state)),
+        budget: BUDGET,
     };
     let sweep = lambda_runtime::service_fn(async |_: LambdaEvent<Value>| {
         let swept = sweeper.sweep(clock::now()).await?;
@@ -278,7 +279,7 @@ impl Signing {
             JwtSource::Kept { arn, claims } => {
                 let kept = KeptKeys::new(config, arn);
                 let keys = kept.read().await?;
-                check_key(&keys.current, false)
+                let keys = check_pair(keys, false)
                     .map_err(|problem| format!("the secret of SECRET_KEY_ARN {problem}"))?;
                 (claims.with(keys), Some(kept))
             }

@@ -127,10 +127,7 @@ fn read_key(reader: &mut Reader<'_>, name: &str, debug: bool) -> Option<Secret> 
 }
 
 /// Whether a key is good enough; if not, completes the sentence that begins with its name.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_key(key: &Secret, debug: bool) -> Result<(), &'static str> {
+fn check_key(key: &Secret, debug: bool) -> Result<(), &'static str> {
     let lower = key.expose().to_ascii_lowercase();
     let is_in = |placeholder: &&str| lower.contains(*placeholder);
     if debug {
@@ -142,6 +139,26 @@ pub fn check_key(key: &Secret, debug: bool) -> Result<(), &'static str> {
     } else {
         Ok(())
     }
+}
+
+/// The keys of a pair that are good enough, wherever the pair comes from. A weak previous key is left
+/// out: it was put there by mistake, and whoever guesses it could sign tokens until the next change.
+///
+/// # Errors
+/// What is wrong with the current key; completes the sentence that begins with its name.
+pub fn check_pair(keys: KeyPair, debug: bool) -> Result<KeyPair, &'static str> {
+    check_key(&keys.current, debug)?;
+    let previous = keys.previous.filter(|key| {
+        let checked = check_key(key, debug);
+        if let Err(problem) = checked {
+            tracing::error!(problem, "the previous key is not trusted");
+        }
+        checked.is_ok()
+    });
+    Ok(KeyPair {
+        current: keys.current,
+        previous,
+    })
 }
 
 /// Reads `RATE_LIMIT_REQUESTS` and `RATE_LIMIT_WINDOW` (seconds).
@@ -352,6 +369,23 @@ mod tests {
         let good = "0123456789abcdef0123456789abcdef";
         let settings = read(&[("SECRET_KEY", good)], JwtSettings::read).unwrap();
         assert!(!format!("{settings:?}").contains(good));
+    }
+
+    #[test]
+    fn a_weak_previous_key_is_trusted_nowhere() {
+        let good = || Secret::new("0123456789abcdef0123456789abcdef".to_owned());
+        let pair = |current, previous| KeyPair {
+            current,
+            previous: Some(Secret::new(previous)),
+        };
+        for weak in ["changeme", "short", "changeme-changeme-changeme-changeme"] {
+            let kept = check_pair(pair(good(), weak.to_owned()), false).unwrap();
+            assert!(kept.previous.is_none(), "{weak}");
+            let current = Secret::new(weak.to_owned());
+            assert!(check_pair(pair(current, good().expose().to_owned()), false).is_err());
+        }
+        let both = check_pair(pair(good(), good().expose().to_owned()), false).unwrap();
+        assert!(both.previous.is_some());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use cloud::ports::{Calls, SignsOfLife};
 use cloud::{StoreError, error, tables};
 use domain::rules::{Rule, kept};
 use domain::{Call, CallEvent, CallStatus, FailureReason, Timestamp, When};
+use tokio::time::Instant;
 
 /// Most calls of one kind that are ended in one run; the next run goes on.
 const MOST: usize = 1_000;
@@ -25,7 +26,12 @@ pub struct Sweeper {
     pub calls: Arc<dyn Calls>,
     /// The bridges' heartbeats.
     pub heartbeats: Arc<dyn SignsOfLife>,
+    /// How long one run may take: half of it for calls that wait, so that the others have their turn.
+    pub budget: Duration,
 }
+
+/// Well below the function's timeout and the schedule's minute.
+pub const BUDGET: Duration = Duration::from_secs(40);
 
 /// What a run has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +42,8 @@ pub struct Swept {
     pub lost: usize,
     /// Calls that could not be read or written this time.
     pub failed: usize,
+    /// The time was up before all were ended. The next run goes on.
+    pub unfinished: bool,
 }
 
 impl Sweeper {
@@ -45,9 +53,11 @@ impl Sweeper {
     /// If the calls or the bridges cannot be listed. One call that cannot be ended does not keep the others.
     pub async fn sweep(&self, now: Timestamp) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
+        let begun = Instant::now();
         let due = now.minus(MARGIN);
         for (_, id) in self.calls.held(tables::PENDING, due, MOST).await? {
-            if !kept(Rule::SweptWhenPending) {
+            swept.unfinished |= begun.elapsed() >= self.budget / 2;
+            if swept.unfinished || !kept(Rule::SweptWhenPending) {
                 break;
             }
             let ended = match self.calls.get(id).await {
@@ -70,6 +80,10 @@ impl Sweeper {
                 Timestamp::from_millis(i64::MAX)
             };
             for (_, id) in self.calls.held(&holder, due, MOST).await? {
+                if begun.elapsed() >= self.budget {
+                    swept.unfinished = true;
+                    break;
+                }
                 let ended = match self.calls.get(id).await {
                     Ok(Some(call)) => self.end_lost(&call, now).await,
                     Ok(None) => continue,
@@ -82,6 +96,7 @@ impl Sweeper {
             expired = swept.expired,
             lost = swept.lost,
             failed = swept.failed,
+            unfinished = swept.unfinished,
             "the calls were swept"
         );
         Ok(swept)

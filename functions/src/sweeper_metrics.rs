@@ -125,6 +125,7 @@ mod tests {
             expired: 4,
             lost: 0,
             failed: 1,
+            unfinished: false,
         };
         let lines = lines(&swept, &[heartbeat(metrics), heartbeat("")], NOW);
         assert_eq!(lines.len(), 3);

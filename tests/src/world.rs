@@ -22,7 +22,7 @@ use functions::guard::AllowedOrigins;
 use functions::jwt::{Jwt, Scope};
 use functions::router;
 use functions::settings::{CallDefaults, JwtSettings, Pages};
-use functions::sweeper::Sweeper;
+use functions::sweeper::{BUDGET, Sweeper};
 use local::Embedded;
 use local::embedded::{CALLS_TABLE, STATE_TABLE, USERS_TABLE};
 use local::system::Api;
@@ -334,6 +334,7 @@ impl World {
         Sweeper {
             calls: Arc::new(CallStore::new(dynamodb.clone(), CALLS_TABLE.to_owned())),
             heartbeats: Arc::new(Heartbeats::new(dynamodb, STATE_TABLE.to_owned())),
+            budget: BUDGET,
         }
     }
 

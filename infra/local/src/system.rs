@@ -27,7 +27,7 @@ use functions::originate::OriginateState;
 use functions::router;
 use functions::settings::{CallDefaults, Pages};
 use functions::status::StatusState;
-use functions::sweeper::Sweeper;
+use functions::sweeper::{BUDGET, Sweeper};
 use functions::system::SystemState;
 use functions::token::TokenState;
 use simulator::{Credentials, Simulator};
@@ -281,6 +281,7 @@ fn sweeper_of(clients: &Clients, calls_table: &str) -> Sweeper {
     Sweeper {
         calls: Arc::new(calls),
         heartbeats: Arc::new(heartbeats),
+        budget: BUDGET,
     }
 }
 

@@ -159,11 +159,13 @@ impl Claim {
 }
 
 impl Saved {
-    /// What it means that `call` could not be written over what is stored.
+    /// What it means that `call` could not be written over what is stored. An end over a call that
+    /// goes on is somebody else's write, whatever its sequence.
     #[must_use]
     pub fn refused(stored: &Call, call: &Call) -> Self {
         let same = stored.claim == call.claim
             && stored.sequence >= call.sequence
+            && (stored.status.is_terminal() == call.status.is_terminal())
             && (!call.status.is_terminal() || stored.status == call.status);
         if same && kept(Rule::OwnSaveKnown) {
             Self::Yes
@@ -547,4 +549,46 @@ fn text(value: &str) -> AttributeValue {
 
 fn number(value: i64) -> AttributeValue {
     AttributeValue::N(value.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::QueueMessage;
+
+    use super::*;
+
+    const MESSAGE: &str = r#"{"type":"dial.v1","call_id":"3f2b8c1e-0000-4000-8000-000000000001",
+        "phone_number":"+15550000200","endpoint":"PJSIP/15550000200@trunk","context":"outbound-ivr",
+        "extension":"s","priority":1,"dial_timeout_ms":30000,"created_at_ms":1,"dial_before_ms":2}"#;
+
+    fn call(status: CallStatus, sequence: u32) -> Call {
+        let QueueMessage::Dial(request) = QueueMessage::decode(MESSAGE).expect("a message");
+        Call {
+            status,
+            sequence,
+            ..Call::new(request)
+        }
+    }
+
+    #[test]
+    fn an_end_by_somebody_else_is_never_ones_own_write() {
+        use CallStatus::{Completed, Failed, Ringing};
+
+        for (stored, ours, expected) in [
+            // The sweeper has ended it, and its sequence happens to be that of our news.
+            (call(Failed, 5), call(Ringing, 5), Saved::Lost),
+            (call(Failed, 6), call(Ringing, 5), Saved::Lost),
+            (call(Failed, 5), call(Completed, 5), Saved::Lost),
+            (call(Ringing, 5), call(Ringing, 5), Saved::Yes),
+            (call(Completed, 5), call(Completed, 5), Saved::Yes),
+            (call(Ringing, 4), call(Ringing, 5), Saved::Lost),
+        ] {
+            let saved = Saved::refused(&stored, &ours);
+            assert_eq!(
+                saved, expected,
+                "{:?} over {:?}",
+                ours.status, stored.status
+            );
+        }
+    }
 }

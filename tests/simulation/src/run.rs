@@ -10,7 +10,7 @@ use cloud::settings::Reader;
 use domain::{CallId, CallRequest, Media, Priority, Timestamp, Variables};
 use functions::ending::Ending;
 use functions::placing::{NotPlaced, Placed, Placing, Refusal};
-use functions::sweeper::Sweeper;
+use functions::sweeper::{BUDGET, Sweeper};
 use tokio::runtime::Builder;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -354,6 +354,7 @@ impl Simulation {
             let sweeper = Sweeper {
                 calls: Arc::clone(&store) as Arc<_>,
                 heartbeats: store,
+                budget: BUDGET,
             };
             // What it could not do, the next one does.
             let _ = sweeper.sweep(process.clock().now()).await;

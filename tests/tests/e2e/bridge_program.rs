@@ -8,6 +8,8 @@ use e2e::world::{number, source};
 use e2e::{Line, Pbx, World};
 use reqwest::Method;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::Suite;
 
@@ -15,6 +17,10 @@ pub fn add(suite: &mut Suite) {
     suite.add_scenario(
         "bridge::it_takes_a_call_and_stops_cleanly_on_sigterm",
         takes_a_call,
+    );
+    suite.add(
+        "bridge::a_client_that_says_nothing_holds_no_place",
+        silent_client,
     );
     suite.add("bridge::without_its_settings_it_exits_64", without_settings);
 }
@@ -109,5 +115,27 @@ async fn without_settings(_: Arc<Pbx>) {
             "{problem}: {}",
             ended.stderr
         );
+    }
+}
+
+/// Whoever reaches `METRICS_ADDRESS` cannot keep others from it.
+async fn silent_client(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let mut bridge = Program::start("bridge", &[], &world.bridge_environment());
+    let monitor = monitor_of(&mut bridge).await;
+    let address = monitor.trim_start_matches("http://").to_owned();
+    let mut silent = Vec::new();
+    for _ in 0..64 {
+        let mut client = TcpStream::connect(&address).await.unwrap();
+        client.write_all(b"GET /metrics HTT").await.unwrap();
+        silent.push(client);
+    }
+    // Its turn comes when they have been cut off.
+    let response = reqwest::get(format!("{monitor}/live")).await.unwrap();
+    assert_eq!(response.status(), 200);
+    for mut client in silent {
+        let mut answer = Vec::new();
+        let read = client.read_to_end(&mut answer).await;
+        assert!(read.is_err() || !answer.starts_with(b"HTTP/1.1 200"));
     }
 }

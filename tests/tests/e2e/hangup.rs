@@ -26,6 +26,10 @@ pub fn add(suite: &mut Suite) {
         "hangup::asked_for_while_the_bridge_is_down_all_calls_end_canceled",
         bridge_down,
     );
+    suite.add(
+        "hangup::a_request_that_cannot_be_read_is_deleted",
+        unreadable,
+    );
     suite.add("hangup::what_is_unknown_or_not_a_call_is_refused", unknown);
 }
 
@@ -159,4 +163,27 @@ async fn unknown(pbx: Arc<Pbx>) {
         404
     );
     assert_eq!(hang_up(&api, "17").await.0, 422);
+}
+
+/// One of a later release, for example: it would come back every two seconds for a day.
+async fn unreadable(pbx: Arc<Pbx>) {
+    let mut world = World::without_bridge(&pbx).await;
+    let environment = world.bridge_environment();
+    let id = environment["BRIDGE_ID"].parse().unwrap();
+    let control = world.embedded.create_control_queue(&id).await.unwrap();
+    for body in ["no JSON", r#"{"type":"hold.v9","call_id":"x"}"#] {
+        let sqs = &world.clients.sqs;
+        let sent = sqs.send_message().queue_url(&control).message_body(body);
+        sent.send().await.unwrap();
+    }
+    world.add_bridge(&[("BRIDGE_ID", id.as_str())]).await;
+    let deleted = async {
+        while world.in_queue(&control).await > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), deleted)
+        .await
+        .expect("an empty queue");
+    assert_eq!(world.bridge().counts().bad_messages, 2);
 }

@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use axum::http::HeaderMap;
+use axum::{Json, Router};
+use cloud::aws::{Clients, Patience};
 use cloud::calls::Claim;
 use cloud::ports::SignsOfLife;
 use cloud::{Heartbeat, Heartbeats, clock};
@@ -11,9 +15,10 @@ use domain::{BridgeId, Timestamp};
 use e2e::program::Program;
 use e2e::world::{call_of, number, source};
 use e2e::{Line, Pbx, World};
-use functions::sweeper::Swept;
+use functions::sweeper::{Sweeper, Swept};
 use local::embedded::STATE_TABLE;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use crate::Suite;
@@ -26,6 +31,10 @@ pub fn add(suite: &mut Suite) {
         bridge_gone,
     );
     suite.add("sweeping::the_function_sweeps_on_its_schedule", function);
+    suite.add(
+        "sweeping::heartbeats_that_are_left_for_later_are_read",
+        unprocessed,
+    );
     suite.add("sweeping::past_its_time_a_call_cannot_be_claimed", too_late);
 }
 
@@ -58,6 +67,13 @@ async fn expired(pbx: Arc<Pbx>) {
     let sweeper = world.sweeper();
     assert_eq!(sweeper.sweep(clock::now()).await.unwrap(), Swept::default());
     let after = clock::now().plus(Duration::from_mins(1));
+    // A run whose time is up leaves the rest to the next.
+    let hurried = Sweeper {
+        budget: Duration::ZERO,
+        ..world.sweeper()
+    };
+    let swept = hurried.sweep(after).await.unwrap();
+    assert_eq!((swept.expired, swept.unfinished), (0, true));
     let swept = sweeper.sweep(after).await.unwrap();
     assert_eq!((swept.expired, swept.lost, swept.failed), (1, 0, 0));
     let call = api.status(&short).await;
@@ -184,4 +200,44 @@ async fn function(pbx: Arc<Pbx>) {
     }
     let answer = sweeper.send(event).await;
     assert_eq!(answer, json!({"expired": 0, "lost": 0, "failed": 0}));
+}
+
+/// `DynamoDB` may answer a part of a batch, and leave the rest for the next request.
+async fn unprocessed(_: Arc<Pbx>) {
+    let item = |name: &str| {
+        json!({
+            "state_key": {"S": format!("bridge#{name}")}, "bridge_id": {"S": name},
+            "at": {"N": "1"}, "started_at": {"N": "1"}
+        })
+    };
+    // How many batches leave something.
+    for (leave, expected) in [(0, Some(2)), (2, Some(2)), (u32::MAX, None)] {
+        let batches = Arc::new(AtomicU32::new(0));
+        let answer = async move |headers: HeaderMap, body: String| {
+            let target = headers["x-amz-target"].to_str().unwrap_or_default();
+            if !target.ends_with("BatchGetItem") {
+                return Json(json!({"Item": {"ids": {"SS": ["a", "b"]}}}));
+            }
+            let asked: Value = serde_json::from_str(&body).unwrap();
+            let keys = &asked["RequestItems"][STATE_TABLE]["Keys"];
+            let last = keys.as_array().unwrap().last().unwrap().clone();
+            Json(if batches.fetch_add(1, Ordering::SeqCst) < leave {
+                json!({"Responses": {}, "UnprocessedKeys": {STATE_TABLE: {"Keys": keys}}})
+            } else if keys.as_array().map(Vec::len) == Some(2) {
+                let left = json!({STATE_TABLE: {"Keys": [last]}});
+                json!({"Responses": {STATE_TABLE: [item("a")]}, "UnprocessedKeys": left})
+            } else {
+                json!({"Responses": {STATE_TABLE: [item("b")]}, "UnprocessedKeys": {}})
+            })
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = axum::serve(listener, Router::new().fallback(answer));
+        let server = tokio::spawn(server.into_future());
+        let clients = Clients::local(Patience::FUNCTION, &url, &url).await;
+        let heartbeats = Heartbeats::new(clients.dynamodb, STATE_TABLE.to_owned());
+        let read = heartbeats.read().await;
+        server.abort();
+        assert_eq!(read.ok().map(|all| all.len()), expected, "{leave}");
+    }
 }
