@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloud::heartbeats::HEARTBEAT_EVERY;
-use cloud::ports::SignsOfLife;
+use cloud::ports::{Beaten, SignsOfLife};
 use cloud::{Clock, Heartbeat, error};
 use domain::rules::{Rule, kept};
 use domain::{BridgeId, Timestamp};
@@ -69,7 +69,14 @@ impl Heart {
             let events_up = self.up.is_up();
             let ping = tokio::time::timeout(PING_WITHIN, self.ari.ping());
             let ari_up = matches!(ping.await, Ok(Ok(())));
-            let beaten = self.beat(events_up, ari_up).await;
+            let beaten = match self.beat(events_up, ari_up).await {
+                // It was announced to a table that is lost, or was forgotten since.
+                Some(Beaten::First) if announced && self.known.is_up() => {
+                    announced = self.announce().await;
+                    true
+                }
+                beaten => beaten.is_some(),
+            };
             if (announced && beaten) || !kept(Rule::BridgeAnnounced) {
                 self.known.set(true);
             } else if !self.known.is_up() {
@@ -87,7 +94,7 @@ impl Heart {
         announced.is_ok()
     }
 
-    async fn beat(&self, events_up: bool, ari_up: bool) -> bool {
+    async fn beat(&self, events_up: bool, ari_up: bool) -> Option<Beaten> {
         let live_calls = self.registry.len();
         let waiting = self.circuits.reason();
         let heartbeat = Heartbeat {
@@ -105,6 +112,6 @@ impl Heart {
         if let Err(error) = &beaten {
             tracing::warn!(error = %error::chain(error), "the heartbeat was not written");
         }
-        beaten.is_ok()
+        beaten.ok()
     }
 }

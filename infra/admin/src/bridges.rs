@@ -1,6 +1,7 @@
 //! `admin bridge`: which bridges are known, and forgetting one that is not coming back.
 
 use cloud::aws::{Clients, Patience};
+use cloud::heartbeats::GONE_AFTER;
 use cloud::ports::{Calls, SignsOfLife};
 use cloud::{CallStore, Heartbeats, clock, error, tables};
 use domain::{BridgeId, Timestamp};
@@ -35,8 +36,7 @@ pub async fn list() -> Outcome {
     Ok(())
 }
 
-/// Forgets a bridge whose calls are all over: the sweeper ends those of known bridges only. One that still runs is known
-/// again after its next start.
+/// Forgets a bridge that is gone, and whose calls are all over: the sweeper ends those of known bridges only.
 pub async fn forget(id: &str) -> Outcome {
     let id: BridgeId = id.parse().map_err(|problem| format!("{id} {problem}"))?;
     let heartbeats = heartbeats().await?;
@@ -45,8 +45,16 @@ pub async fn forget(id: &str) -> Outcome {
     let calls = CallStore::new(clients.dynamodb, calls);
     let known = heartbeats.read().await;
     let known = known.map_err(|problem| error::chain(&problem))?;
-    if !known.iter().any(|heartbeat| heartbeat.bridge_id == id) {
+    let Some(last) = known.iter().find(|heartbeat| heartbeat.bridge_id == id) else {
         return Err(format!("there is no bridge {id}"));
+    };
+    let silent = clock::now().since(last.at);
+    if silent <= GONE_AFTER {
+        return Err(format!(
+            "{id} is alive: it was heard of {} s ago; stop it first, and wait for {} s",
+            silent.as_secs(),
+            GONE_AFTER.as_secs()
+        ));
     }
     let end_of_time = Timestamp::from_millis(i64::MAX);
     let held = calls.held(&tables::held_by(&id), end_of_time, MANY).await;

@@ -9,14 +9,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue};
 use domain::{BridgeId, Timestamp, WaitingReason};
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 
 use crate::call_item::Item;
-use crate::ports::SignsOfLife;
+use crate::ports::{Beaten, SignsOfLife};
 use crate::{StoreError, tables};
 
 /// How often a bridge writes one.
@@ -70,12 +70,21 @@ impl Heartbeats {
         Self { client, table }
     }
 
-    /// Forgets a bridge that is not coming back.
+    /// Forgets a bridge that is not coming back. One that lives after all announces itself again
+    /// with its next heartbeat.
     ///
     /// # Errors
     /// If the table cannot be written.
     pub async fn forget(&self, bridge: &BridgeId) -> Result<(), StoreError> {
-        self.change_bridges("DELETE ids :ids", bridge).await
+        self.change_bridges("DELETE ids :ids", bridge).await?;
+        self.client
+            .delete_item()
+            .table_name(&self.table)
+            .key(tables::STATE_KEY, text(&key(bridge)))
+            .send()
+            .await
+            .map_err(StoreError::unavailable("DeleteItem"))?;
+        Ok(())
     }
 
     /// Reads items by their keys. `DynamoDB` may leave some for the next request.
@@ -130,13 +139,15 @@ impl SignsOfLife for Heartbeats {
         self.change_bridges("ADD ids :ids", bridge).await
     }
 
-    async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<Beaten, StoreError> {
         let waiting = heartbeat
             .waiting
             .map(|reason| Item::from([("waiting".to_owned(), text(reason.as_str()))]));
-        self.client
+        let output = self
+            .client
             .put_item()
             .table_name(&self.table)
+            .return_values(ReturnValue::AllOld)
             .set_item(waiting)
             .item(tables::STATE_KEY, text(&key(&heartbeat.bridge_id)))
             .item("bridge_id", text(heartbeat.bridge_id.as_str()))
@@ -153,7 +164,10 @@ impl SignsOfLife for Heartbeats {
             .send()
             .await
             .map_err(StoreError::unavailable("PutItem"))?;
-        Ok(())
+        Ok(match output.attributes {
+            Some(_) => Beaten::Again,
+            None => Beaten::First,
+        })
     }
 
     async fn read(&self) -> Result<Vec<Heartbeat>, StoreError> {

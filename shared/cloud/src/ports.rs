@@ -179,6 +179,15 @@ pub trait Pause: Send + Sync {
     async fn is_on(&self) -> Result<bool, StoreError>;
 }
 
+/// What a heartbeat found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Beaten {
+    /// The heartbeat before it.
+    Again,
+    /// None.
+    First,
+}
+
 /// The bridges' signs of life.
 #[async_trait]
 pub trait SignsOfLife: Send + Sync {
@@ -188,11 +197,12 @@ pub trait SignsOfLife: Send + Sync {
     /// If the table cannot be written.
     async fn announce(&self, bridge: &BridgeId) -> Result<(), StoreError>;
 
-    /// Writes a heartbeat.
+    /// Writes a heartbeat. Says whether there was one before: if not, somebody has forgotten the
+    /// bridge, or the table was lost, and the bridge has to announce itself again.
     ///
     /// # Errors
     /// If the table cannot be written.
-    async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError>;
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<Beaten, StoreError>;
 
     /// The last heartbeat of every bridge, by name.
     ///

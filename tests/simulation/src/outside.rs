@@ -12,7 +12,7 @@ use bridge::ari::{
     PlaybackId, SocketLost,
 };
 use cloud::calls::{Claim, Creation, PendingEnd, Saved, SenderId, Takeover, Unsent};
-use cloud::ports::{Calls, Control, Pause, Queue, SignsOfLife};
+use cloud::ports::{Beaten, Calls, Control, Pause, Queue, SignsOfLife};
 use cloud::queue::{Delivery, Receipt};
 use cloud::{Heartbeat, StoreError};
 use domain::endpoint::Trunk;
@@ -221,7 +221,7 @@ impl SignsOfLife for Store {
             .await
     }
 
-    async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<Beaten, StoreError> {
         let heartbeat = heartbeat.clone();
         self.ask(None, move |_, state| state.signs.beat(heartbeat.clone()))
             .await

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use cloud::Heartbeat;
 use cloud::calls::{Claim, Creation, PendingEnd, Saved, SenderId, Takeover, Unsent};
+use cloud::ports::Beaten;
 use cloud::tables::{PENDING, held_by};
 use domain::rules::{Rule, kept};
 use domain::{
@@ -248,8 +249,9 @@ impl Signs {
     }
 
     /// See [`cloud::ports::SignsOfLife::beat`].
-    pub fn beat(&mut self, heartbeat: Heartbeat) {
-        self.last.insert(heartbeat.bridge_id.to_string(), heartbeat);
+    pub fn beat(&mut self, heartbeat: Heartbeat) -> Beaten {
+        let before = self.last.insert(heartbeat.bridge_id.to_string(), heartbeat);
+        before.map_or(Beaten::First, |_| Beaten::Again)
     }
 
     /// See [`cloud::ports::SignsOfLife::read`].

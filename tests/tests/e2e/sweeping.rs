@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use axum::http::HeaderMap;
 use axum::{Json, Router};
 use cloud::aws::{Clients, Patience};
@@ -13,7 +14,7 @@ use cloud::ports::SignsOfLife;
 use cloud::{Heartbeat, Heartbeats, clock};
 use domain::{BridgeId, Timestamp};
 use e2e::program::Program;
-use e2e::world::{call_of, number, source};
+use e2e::world::{call_of, number};
 use e2e::{Line, Pbx, World};
 use functions::sweeper::{Sweeper, Swept};
 use local::embedded::STATE_TABLE;
@@ -29,6 +30,10 @@ pub fn add(suite: &mut Suite) {
     suite.add(
         "sweeping::the_calls_of_a_bridge_that_is_gone_end",
         bridge_gone,
+    );
+    suite.add(
+        "sweeping::a_bridge_that_runs_and_was_forgotten_is_known_again",
+        forgotten,
     );
     suite.add("sweeping::the_function_sweeps_on_its_schedule", function);
     suite.add(
@@ -97,19 +102,12 @@ async fn bridge_gone(pbx: Arc<Pbx>) {
     }
     bridge.kill().await;
 
-    let admin = async |arguments: &[&str]| {
-        let mut environment = environment.clone();
-        environment.extend(source(&[
-            ("STATE_TABLE", STATE_TABLE),
-            ("AWS_ACCESS_KEY_ID", "admin"),
-        ]));
-        let program = Program::start("admin", arguments, &environment);
-        program.wait().await
-    };
+    let admin = async |arguments: &[&str]| world.admin(arguments, "").await;
     let id = &environment["BRIDGE_ID"];
+    // It was heard of just now.
     let refused = admin(&["bridge", "forget", id]).await;
     assert_eq!(refused.code, Some(1));
-    assert!(refused.stderr.contains("has 2 calls"), "{refused:?}");
+    assert!(refused.stderr.contains("is alive"), "{refused:?}");
 
     // Before their deadlines they are left alone, and as long as the bridge is heard of.
     let sweeper = world.sweeper();
@@ -120,8 +118,10 @@ async fn bridge_gone(pbx: Arc<Pbx>) {
     let mut heartbeat = heartbeat(bridge_id, later);
     heartbeats(&world).beat(&heartbeat).await.unwrap();
     assert_eq!(sweeper.sweep(later).await.unwrap(), Swept::default());
-    heartbeat.at = clock::now();
+    heartbeat.at = clock::now().minus(Duration::from_mins(1));
     heartbeats(&world).beat(&heartbeat).await.unwrap();
+    let refused = admin(&["bridge", "forget", id]).await;
+    assert!(refused.stderr.contains("has 2 calls"), "{refused:?}");
     let swept = sweeper.sweep(later).await.unwrap();
     assert_eq!((swept.expired, swept.lost, swept.failed), (0, 2, 0));
     let call = api.status(&ringing).await;
@@ -137,6 +137,34 @@ async fn bridge_gone(pbx: Arc<Pbx>) {
     assert_eq!(admin(&["bridge", "list"]).await.stdout, "");
     let missing = admin(&["bridge", "forget", id]).await;
     assert!(missing.stderr.contains("no bridge"), "{missing:?}");
+}
+
+/// Somebody forgot it, or the table was lost, while its calls go on.
+async fn forgotten(pbx: Arc<Pbx>) {
+    let world = World::start(&pbx).await;
+    let signs = heartbeats(&world);
+    let known = async || {
+        let known = async {
+            loop {
+                if let [bridge] = &signs.read().await.unwrap()[..] {
+                    return bridge.bridge_id.to_string();
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), known)
+            .await
+            .expect("a bridge")
+    };
+    let id = known().await;
+    for key in ["bridges".to_owned(), format!("bridge#{id}")] {
+        let dynamodb = &world.clients.dynamodb;
+        let delete = dynamodb.delete_item().table_name(STATE_TABLE);
+        let delete = delete.key("state_key", AttributeValue::S(key));
+        delete.send().await.unwrap();
+    }
+    assert!(signs.read().await.unwrap().is_empty());
+    assert_eq!(known().await, id);
 }
 
 async fn too_late(pbx: Arc<Pbx>) {
