@@ -3,6 +3,8 @@
 //! Lambda has no place to keep counts in, so each line is a request; `CloudWatch` adds them up.
 
 use std::io::Write;
+use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
@@ -11,15 +13,55 @@ use axum::response::Response;
 use cloud::clock;
 use serde_json::{Value, json};
 
-/// Where the metrics appear in `CloudWatch`.
-pub const NAMESPACE: &str = "OutboundCalls";
+/// Where the metrics appear in `CloudWatch`: `METRICS_NAMESPACE`. Each stack has its own, so that two in
+/// one account do not add up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Namespace(Arc<str>);
 
-/// Prints the metrics of each request of the function named by the state.
-pub async fn measure(
-    State(function): State<&'static str>,
-    request: Request,
-    next: Next,
-) -> Response {
+impl Default for Namespace {
+    fn default() -> Self {
+        Self("OutboundCalls".into())
+    }
+}
+
+/// The text cannot be a namespace of `CloudWatch`'s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 255 letters, digits, '.', '-', '_', '/' or '#', and not begin with AWS/")]
+pub struct InvalidNamespace;
+
+impl FromStr for Namespace {
+    type Err = InvalidNamespace;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let allowed = |b: u8| b.is_ascii_alphanumeric() || b".-_/#".contains(&b);
+        if (1..=255).contains(&text.len()) && text.bytes().all(allowed) && !text.starts_with("AWS/")
+        {
+            Ok(Self(text.into()))
+        } else {
+            Err(InvalidNamespace)
+        }
+    }
+}
+
+impl Namespace {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What is measured, and where it appears.
+#[derive(Clone, Debug)]
+pub struct Measured {
+    /// The function.
+    pub function: &'static str,
+    /// Where its metrics appear.
+    pub namespace: Namespace,
+}
+
+/// Prints the metrics of each request.
+pub async fn measure(State(measured): State<Measured>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let response = next.run(request).await;
     // The route, not the path: paths hold numbers and ids.
@@ -28,7 +70,7 @@ pub async fn measure(
         .get::<MatchedPath>()
         .map_or("none", MatchedPath::as_str);
     let line = line(
-        function,
+        &measured,
         route,
         response.status().as_u16(),
         begun.elapsed().as_secs_f64(),
@@ -54,12 +96,12 @@ pub fn print(line: &Value) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn line(function: &str, route: &str, status: u16, seconds: f64, at_ms: i64) -> Value {
+fn line(measured: &Measured, route: &str, status: u16, seconds: f64, at_ms: i64) -> Value {
     json!({
         "_aws": {
             "Timestamp": at_ms,
             "CloudWatchMetrics": [{
-                "Namespace": NAMESPACE,
+                "Namespace": measured.namespace.as_str(),
                 "Dimensions": [["function"], ["function", "route", "status"]],
                 "Metrics": [
                     {"Name": "api_requests_total", "Unit": "Count"},
@@ -67,7 +109,7 @@ fn line(function: &str, route: &str, status: u16, seconds: f64, at_ms: i64) -> V
                 ],
             }],
         },
-        "function": function,
+        "function": measured.function,
         "route": route,
         // Of its class only: few values.
         "status": format!("{}xx", status / 100),
@@ -82,7 +124,11 @@ mod tests {
 
     #[test]
     fn every_metric_and_dimension_that_is_named_is_there() {
-        let line = line("status", "/api/v2/calls/{call_id}", 404, 0.25, 1);
+        let measured = Measured {
+            function: "status",
+            namespace: "OutboundCalls/one".parse().unwrap(),
+        };
+        let line = line(&measured, "/api/v2/calls/{call_id}", 404, 0.25, 1);
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         let metrics = directive["Metrics"].as_array().unwrap().iter();
         let dimensions = directive["Dimensions"].as_array().unwrap().iter();
@@ -96,5 +142,9 @@ mod tests {
             assert!(!line[name].is_null(), "{name}");
         }
         assert_eq!(line["status"], "4xx");
+        assert_eq!(directive["Namespace"], "OutboundCalls/one");
+        for text in ["", "AWS/Lambda", "a b", "a,b"] {
+            assert_eq!(text.parse::<Namespace>(), Err(InvalidNamespace), "{text}");
+        }
     }
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::answer::Answer;
 use crate::control::ControlState;
 use crate::cursor::Cursors;
-use crate::embedded_metrics;
+use crate::embedded_metrics::{self, Measured, Namespace};
 use crate::event;
 use crate::guard::AllowedOrigins;
 use crate::health::Health;
@@ -252,7 +252,8 @@ async fn sweeper() -> Result<ExitCode, Error> {
         let swept = sweeper.sweep(clock::now()).await?;
         if http.metrics {
             let heartbeats = sweeper.heartbeats.read().await?;
-            for line in sweeper_metrics::lines(&swept, &heartbeats, clock::now()) {
+            let lines = sweeper_metrics::lines(&http.namespace, &swept, &heartbeats, clock::now());
+            for line in lines {
                 embedded_metrics::print(&line);
             }
         }
@@ -305,6 +306,7 @@ impl Signing {
 struct Http {
     origins: AllowedOrigins,
     metrics: bool,
+    namespace: Namespace,
 }
 
 /// Reads the settings and starts logging; says everything that is wrong.
@@ -314,6 +316,7 @@ fn configure<T>(read: impl FnOnce(&mut Reader<'_>) -> Option<T>) -> Option<(T, H
     let http = Http {
         origins: AllowedOrigins::read(&mut reader),
         metrics: reader.flag("METRICS_ENABLED", true),
+        namespace: reader.optional("METRICS_NAMESPACE").unwrap_or_default(),
     };
     let settings = read(&mut reader);
     match reader.finish(settings) {
@@ -333,7 +336,11 @@ async fn serve(function: &'static str, own: Router, http: &Http) -> Result<ExitC
         if !http.metrics {
             return router;
         }
-        let measure = middleware::from_fn_with_state(function, embedded_metrics::measure);
+        let what = Measured {
+            function,
+            namespace: http.namespace.clone(),
+        };
+        let measure = middleware::from_fn_with_state(what, embedded_metrics::measure);
         router.layer(measure)
     };
     let routes = measured(router::finish(own, &http.origins));

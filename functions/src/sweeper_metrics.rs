@@ -4,25 +4,30 @@ use cloud::Heartbeat;
 use domain::Timestamp;
 use serde_json::{Map, Value, json};
 
-use crate::embedded_metrics::NAMESPACE;
+use crate::embedded_metrics::Namespace;
 use crate::sweeper::Swept;
 
 /// One line of `CloudWatch`'s embedded metric format for the run, and one for each bridge.
 #[must_use]
-pub fn lines(swept: &Swept, heartbeats: &[Heartbeat], now: Timestamp) -> Vec<Value> {
+pub fn lines(
+    namespace: &Namespace,
+    swept: &Swept,
+    heartbeats: &[Heartbeat],
+    now: Timestamp,
+) -> Vec<Value> {
     let count = |number: usize| (json!(number), "Count");
     let run = [
         ("sweeper_expired_calls", count(swept.expired)),
         ("sweeper_lost_calls", count(swept.lost)),
         ("sweeper_failed_calls", count(swept.failed)),
     ];
-    let run = line(("function", "sweeper"), run.to_vec(), now);
-    std::iter::once(run)
-        .chain(heartbeats.iter().map(|heartbeat| of_bridge(heartbeat, now)))
-        .collect()
+    let run = line(namespace, ("function", "sweeper"), run.to_vec(), now);
+    let bridges = heartbeats.iter();
+    let bridges = bridges.map(|heartbeat| of_bridge(namespace, heartbeat, now));
+    std::iter::once(run).chain(bridges).collect()
 }
 
-fn of_bridge(heartbeat: &Heartbeat, now: Timestamp) -> Value {
+fn of_bridge(namespace: &Namespace, heartbeat: &Heartbeat, now: Timestamp) -> Value {
     let age = now.since(heartbeat.at).as_secs_f64();
     let mut metrics = vec![
         ("bridge_heartbeat_age_seconds", (json!(age), "Seconds")),
@@ -58,7 +63,8 @@ fn of_bridge(heartbeat: &Heartbeat, now: Timestamp) -> Value {
     for (name, total) in totals {
         metrics.extend(total.map(|total| (name, (json!(total), "Count"))));
     }
-    line(("bridge_id", heartbeat.bridge_id.as_str()), metrics, now)
+    let bridge = ("bridge_id", heartbeat.bridge_id.as_str());
+    line(namespace, bridge, metrics, now)
 }
 
 /// The sum of the samples that begin like this, in Prometheus' text format; `None` if there are none.
@@ -70,6 +76,7 @@ fn sum(text: &str, beginning: &str) -> Option<f64> {
 }
 
 fn line(
+    namespace: &Namespace,
     (dimension, value): (&str, &str),
     metrics: Vec<(&'static str, (Value, &'static str))>,
     now: Timestamp,
@@ -83,7 +90,7 @@ fn line(
         "_aws".to_owned(),
         json!({
             "Timestamp": now.as_millis(),
-            "CloudWatchMetrics": [{"Namespace": NAMESPACE, "Dimensions": [[dimension]], "Metrics": names}],
+            "CloudWatchMetrics": [{"Namespace": namespace.as_str(), "Dimensions": [[dimension]], "Metrics": names}],
         }),
     );
     line.insert(dimension.to_owned(), json!(value));
@@ -127,7 +134,9 @@ mod tests {
             failed: 1,
             unfinished: false,
         };
-        let lines = lines(&swept, &[heartbeat(metrics), heartbeat("")], NOW);
+        let namespace = "OutboundCalls/one".parse().unwrap();
+        let bridges = [heartbeat(metrics), heartbeat("")];
+        let lines = lines(&namespace, &swept, &bridges, NOW);
         assert_eq!(lines.len(), 3);
         assert_eq!(lines[0]["sweeper_expired_calls"], 4);
         assert_eq!(lines[0]["function"], "sweeper");
@@ -147,6 +156,7 @@ mod tests {
         assert!(lines[2].get("bridge_calls_ended_total").is_none());
         for line in lines {
             let directive = &line["_aws"]["CloudWatchMetrics"][0];
+            assert_eq!(directive["Namespace"], "OutboundCalls/one");
             for metric in directive["Metrics"].as_array().unwrap() {
                 assert!(line[metric["Name"].as_str().unwrap()].is_number());
             }
