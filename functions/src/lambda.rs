@@ -25,6 +25,7 @@ use crate::guard::AllowedOrigins;
 use crate::health::Health;
 use crate::jwt::Jwt;
 use crate::key_rotation::{KeyRotation, rotate};
+use crate::login::LoginGuard;
 use crate::originate::OriginateState;
 use crate::router;
 use crate::settings::{
@@ -71,9 +72,10 @@ async fn token() -> Result<ExitCode, Error> {
     let signing = Signing::ready(jwt, &config).await?;
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     let users = UserStore::new(dynamodb.clone(), users);
+    let guard = LoginGuard::new(dynamodb.clone(), state.clone());
     let limiter = RateLimiter::new(dynamodb, state, "token", limit);
     connect(users.get(NOBODY)).await;
-    let state = TokenState::new(Some(users), limiter, Arc::clone(&signing.jwt));
+    let state = TokenState::new(Some(users), limiter, guard, Arc::clone(&signing.jwt));
     serve("token", signing.rotated(router::token(state)), &http).await
 }
 

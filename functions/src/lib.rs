@@ -23,6 +23,7 @@ pub mod jwt;
 pub mod key_rotation;
 pub mod lambda;
 pub mod list;
+pub mod login;
 pub mod openapi;
 pub mod originate;
 pub mod payload;

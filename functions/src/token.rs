@@ -1,6 +1,7 @@
 //! `POST /token`: the `OAuth2` password grant (RFC 6749, section 4.3).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Json;
 use axum::body::Bytes;
@@ -18,6 +19,7 @@ use utoipa::ToSchema;
 use crate::client_address::ClientAddress;
 use crate::form::{self, NotRead};
 use crate::jwt::{Jwt, Scope};
+use crate::login::{Admission, LoginGuard};
 use crate::payload::{check_encoding, unread};
 use crate::problem::Problem;
 
@@ -26,22 +28,41 @@ use crate::problem::Problem;
 pub struct TokenState {
     users: Option<UserStore>,
     limiter: RateLimiter,
+    guard: LoginGuard,
     jwt: Arc<Jwt>,
-    /// Hashes take memory and a core each: so many at once.
+    /// Hashes take memory and a core each: so many at once for strangers.
     hashing: Arc<Semaphore>,
+    /// The place at the hash of those whose address is known.
+    hashing_of_known: Arc<Semaphore>,
+    /// Hashes that were begun.
+    hashes: Arc<AtomicU64>,
 }
 
 impl TokenState {
     /// Without `users` (`DISABLE_DB`) every request is answered with 503.
     #[must_use]
-    pub fn new(users: Option<UserStore>, limiter: RateLimiter, jwt: Arc<Jwt>) -> Self {
+    pub fn new(
+        users: Option<UserStore>,
+        limiter: RateLimiter,
+        guard: LoginGuard,
+        jwt: Arc<Jwt>,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             users,
             limiter,
+            guard,
             jwt,
             hashing: Arc::new(Semaphore::new(cores)),
+            hashing_of_known: Arc::new(Semaphore::new(1)),
+            hashes: Arc::default(),
         }
+    }
+
+    /// How many passwords have been hashed so far.
+    #[must_use]
+    pub fn hashes(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.hashes)
     }
 }
 
@@ -117,6 +138,12 @@ const TOO_MANY: OauthError = OauthError {
     description: "too many requests from this address; Retry-After says when to try again",
 };
 
+const TOO_MANY_STRANGERS: OauthError = OauthError {
+    status: StatusCode::TOO_MANY_REQUESTS,
+    error: "temporarily_unavailable",
+    description: "too many logins from addresses that are not known yet; try again in a second",
+};
+
 /// An error of the token endpoint (RFC 6749, section 5.2).
 #[derive(Serialize, ToSchema)]
 pub struct OauthBody {
@@ -135,6 +162,11 @@ impl IntoResponse for OauthError {
             error_description: self.description,
         };
         let mut response = (self.status, no_store(), Json(body)).into_response();
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            // That of the address, which is longer, takes its place.
+            let soon = HeaderValue::from_static("1");
+            response.headers_mut().insert(header::RETRY_AFTER, soon);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(
                 header::WWW_AUTHENTICATE,
@@ -163,7 +195,8 @@ fn no_store() -> [(header::HeaderName, HeaderValue); 2] {
         (status = 200, description = "A token.", body = Token),
         (status = 400, description = "The request is wrong.", body = OauthBody),
         (status = 401, description = "The username or the password is wrong.", body = OauthBody),
-        (status = 429, description = "Too many requests from this address; `Retry-After` says when to try again.", body = OauthBody),
+        (status = 429, description = "Too many requests from this address, or too many logins from addresses that are not known yet; \
+            `Retry-After` says when to try again.", body = OauthBody),
     ),
 )]
 pub async fn grant_token(
@@ -180,7 +213,7 @@ pub async fn grant_token(
         }
     };
     let mut response = if standing.allowed {
-        grant_within_limit(&state, &headers, body).await
+        grant_within_limit(&state, &address, &headers, body).await
     } else {
         tracing::info!("a client asks for too many tokens");
         TOO_MANY.into_response()
@@ -215,6 +248,7 @@ pub async fn grant_token(
 
 async fn grant_within_limit(
     state: &TokenState,
+    address: &str,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
@@ -232,6 +266,20 @@ async fn grant_within_limit(
     let Some(users) = &state.users else {
         return Problem::unavailable("there are no users: DISABLE_DB is set").into_response();
     };
+    let admission = match state.guard.admit(&request.username, address).await {
+        Ok(Admission::Refused) => {
+            tracing::info!("too many strangers ask for tokens");
+            return TOO_MANY_STRANGERS.into_response();
+        }
+        Ok(admission) => admission,
+        Err(error) => {
+            tracing::error!(error = %error::chain(&error), "the logins could not be read");
+            return Problem::unavailable("tokens cannot be given now").into_response();
+        }
+    };
+    if let Admission::Stranger(delay) = admission {
+        tokio::time::sleep(delay).await;
+    }
     let user = match users.get(&request.username).await {
         Ok(user) => user,
         Err(error) => {
@@ -244,21 +292,37 @@ async fn grant_within_limit(
         || password::NOBODY.to_owned(),
         |user| user.password_hash.clone(),
     );
-    let Ok(permit) = Arc::clone(&state.hashing).acquire_owned().await else {
+    let place = match admission {
+        Admission::Known => &state.hashing_of_known,
+        Admission::Stranger(_) | Admission::Refused => &state.hashing,
+    };
+    let Ok(permit) = Arc::clone(place).acquire_owned().await else {
         return Problem::internal().into_response();
     };
+    state.hashes.fetch_add(1, Ordering::SeqCst);
+    let Request {
+        username,
+        password,
+        scopes,
+    } = request;
     let matches = tokio::task::spawn_blocking(move || {
         // Held by the hash itself: a client that goes away does not let another begin.
         let _permit = permit;
-        password::verify(&request.password, &hash)
+        password::verify(&password, &hash)
     })
     .await
     .unwrap_or(false);
-    if !matches || user.is_none_or(|user| user.disabled) {
+    let succeeded = matches && user.is_some_and(|user| !user.disabled);
+    let noted = state.guard.note(&username, address, admission, succeeded);
+    if let Err(error) = noted.await {
+        tracing::error!(error = %error::chain(&error), "the login could not be noted");
+        return Problem::unavailable("tokens cannot be given now").into_response();
+    }
+    if !succeeded {
         tracing::info!("a token was refused");
         return WRONG_CREDENTIALS.into_response();
     }
-    issue(&state.jwt, &request.username, &request.scopes)
+    issue(&state.jwt, &username, &scopes)
 }
 
 fn issue(jwt: &Jwt, username: &str, scopes: &[Scope]) -> Response {

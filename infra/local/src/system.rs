@@ -23,6 +23,7 @@ use functions::control::ControlState;
 use functions::cursor::Cursors;
 use functions::health::{Condition, Health};
 use functions::jwt::{Jwt, Scope};
+use functions::login::LoginGuard;
 use functions::originate::OriginateState;
 use functions::router;
 use functions::settings::{CallDefaults, Pages};
@@ -315,6 +316,7 @@ impl Api {
         let [token, originate, status, control, system] =
             ["token", "originate", "status", "control", "system"]
                 .map(|name| self.clients.signed_as(name));
+        let guard = LoginGuard::new(token.dynamodb.clone(), STATE_TABLE.to_owned());
         let limiter = RateLimiter::new(
             token.dynamodb,
             STATE_TABLE.to_owned(),
@@ -348,7 +350,7 @@ impl Api {
             defaults: Arc::new(self.calls),
             jwt: Arc::clone(&self.jwt),
         };
-        router::token(TokenState::new(self.users, limiter, self.jwt))
+        router::token(TokenState::new(self.users, limiter, guard, self.jwt))
             .merge(router::originate(of_originate))
             .merge(router::control(of_control))
             .merge(router::system(of_system))

@@ -12,6 +12,7 @@ pub mod error;
 pub mod heartbeats;
 pub mod kept_keys;
 pub mod listing;
+pub mod logins;
 pub mod password;
 pub mod pause;
 pub mod ports;

@@ -12,7 +12,7 @@ use crate::walk::walk;
 fn needed_by(right: &Right) -> Option<Scenario> {
     let action = right.action.as_str();
     Some(match (right.owner.as_str(), right.sid.as_str()) {
-        ("TokenRole", "ReadUser" | "CountRequest" | "ReadKey") => Scenario::Token,
+        ("TokenRole", "ReadUser" | "CountRequest" | "ReadLogins" | "ReadKey") => Scenario::Token,
         ("OriginateRole", "RecordCall") if action == "dynamodb:UpdateItem" => Scenario::NotQueued,
         ("OriginateRole", "RecordCall" | "QueueCall" | "ReadKey") => Scenario::Place,
         ("StatusRole", "ListCalls") if right.resource.ends_with("by_number") => {

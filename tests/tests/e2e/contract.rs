@@ -1,17 +1,29 @@
 //! The API's contract: tokens, errors, and what never reaches the queue.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use cloud::logins::Logins;
 use cloud::password;
-use cloud::rate_limit::RateLimit;
+use cloud::rate_limit::{RateLimit, RateLimiter};
 use domain::Timestamp;
 use e2e::client::read;
 use e2e::world::{SECRET_KEY, jwt, number};
 use e2e::{Client, Line, Pbx, World};
+use functions::client_address::GatewayAddress;
 use functions::jwt::Scope;
+use functions::login::{LoginGuard, STRANGERS};
+use functions::router;
+use functions::token::TokenState;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use local::embedded::STATE_TABLE;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use crate::Suite;
 
@@ -19,6 +31,10 @@ pub fn add(suite: &mut Suite) {
     suite.add(
         "contract::an_address_gets_so_many_tokens_from_all_instances_together",
         token_limit,
+    );
+    suite.add(
+        "contract::guessing_from_everywhere_keeps_no_client_from_its_token",
+        guessing,
     );
     suite.add("contract::a_password_gets_a_token_that_works", tokens);
     suite.add(
@@ -136,6 +152,10 @@ async fn token_limit(pbx: Arc<Pbx>) {
         requests: 10,
         window: Duration::from_hours(24),
     };
+    // Not as a stranger, for whom there is a bound besides.
+    let logins = Logins::new(world.clients.dynamodb.clone(), STATE_TABLE.to_owned());
+    let remembered = logins.remember("alice", "127.0.0.1", cloud::clock::now());
+    remembered.await.unwrap();
     let mut instances = Vec::new();
     for _ in 0..3 {
         instances.push(world.api_with_limit(Line::Trunk, limit).await);
@@ -597,4 +617,78 @@ async fn table_gone(pbx: Arc<Pbx>) {
         503
     );
     assert_eq!(world.queued().await, 0);
+}
+
+/// Logs in from an address, behind the gateway. Returns the status.
+async fn log_in(tokens: &Router, address: &str, password: &str) -> u16 {
+    let body = format!("username=alice&password={password}");
+    let mut request = Request::post("/api/v2/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from(body))
+        .unwrap();
+    let address = GatewayAddress(address.to_owned());
+    request.extensions_mut().insert(address);
+    let answer = tokens.clone().oneshot(request).await.unwrap();
+    answer.status().as_u16()
+}
+
+async fn guessing(pbx: Arc<Pbx>) {
+    const MANY: u32 = 1_000;
+    let world = World::without_bridge(&pbx).await;
+    let hash = password::hash("correct horse").unwrap();
+    world.users().add("alice", &hash).await.unwrap();
+    let dynamodb = world.clients.dynamodb.clone();
+    let state = STATE_TABLE.to_owned();
+    let limit = RateLimit {
+        requests: 10,
+        window: Duration::from_hours(24),
+    };
+    let limiter = RateLimiter::new(dynamodb.clone(), state.clone(), "token", limit);
+    let guard = LoginGuard::new(dynamodb, state);
+    let keys = Arc::new(jwt(SECRET_KEY));
+    let state = TokenState::new(Some(world.users()), limiter, guard, keys);
+    let hashes = state.hashes();
+    let tokens = router::token(state);
+    let so_far = || hashes.load(Ordering::SeqCst);
+
+    // It has logged in before, from this network.
+    assert_eq!(log_in(&tokens, "2001:db8::1", "correct+horse").await, 200);
+    let begun = Instant::now();
+    let flood = (0..2 * MANY).map(|guess| {
+        let tokens = tokens.clone();
+        let address = if guess < MANY {
+            "198.51.100.1".to_owned()
+        } else {
+            format!("10.0.{}.{}", guess / 256, guess % 256)
+        };
+        async move { log_in(&tokens, &address, "wrong").await }
+    });
+    let flood = flood.map(tokio::spawn).collect::<FuturesUnordered<_>>();
+    let most_in = |begun: Instant| {
+        let windows = begun.elapsed().as_secs() + 2;
+        windows * u64::from(STRANGERS.requests)
+    };
+    // While it goes on, others' hashes do not stand between the client and its token.
+    while so_far() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let (asked, before) = (Instant::now(), so_far());
+    assert_eq!(log_in(&tokens, "2001:db8::2", "correct+horse").await, 200);
+    let between = so_far() - before;
+    assert!(between <= 2 + most_in(asked), "{between} hashes");
+    let answers: Vec<_> = flood.map(Result::unwrap).collect().await;
+    let of = |status: u16| answers.iter().filter(|answer| **answer == status).count();
+    assert_eq!(of(401) + of(429), answers.len());
+    assert!(
+        of(401) > 0 && so_far() <= 2 + most_in(begun),
+        "{}",
+        so_far()
+    );
+    // A right password is delayed and not refused, from wherever it comes.
+    let mut tries = 0;
+    while log_in(&tokens, "203.0.113.9", "correct+horse").await != 200 {
+        tries += 1;
+        assert!(tries < 5, "a right password is refused");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
