@@ -1,24 +1,35 @@
-//! Values that are never printed.
+//! Values that are never printed, and that leave nothing in memory.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-/// A key, password or token: its `Debug` says nothing and it has no `Display`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+use secrecy::{ExposeSecret, SecretString};
+
+/// A key, password or token: its `Debug` says nothing, it has no `Display`, and its memory is
+/// overwritten when it is dropped.
+#[derive(Clone)]
+pub struct Secret(SecretString);
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose() == other.expose()
+    }
+}
+
+impl Eq for Secret {}
 
 impl Secret {
     /// Hides `value`.
     #[must_use]
-    pub const fn new(value: String) -> Self {
-        Self(value)
+    pub fn new(value: String) -> Self {
+        Self(SecretString::from(value))
     }
 
     /// The value, for the one place that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        self.0.expose_secret()
     }
 }
 
