@@ -49,6 +49,8 @@ pub struct Circuits {
 struct State {
     /// Whether an administrator has paused all calls, once that is known.
     paused: Option<bool>,
+    /// The clock is too far from AWS's: calls would expire too soon, or be dialled too late.
+    clock_is_wrong: bool,
     /// Asterisk makes no channels at all.
     asterisk_refuses: bool,
     /// Trunks that are offline.
@@ -151,7 +153,11 @@ impl Circuits {
             let try_at = {
                 let mut state = self.lock();
                 let paused = state.paused != Some(false) && kept(Rule::PauseObeyed);
-                if paused || state.asterisk_refuses || !state.offline.is_empty() {
+                if paused
+                    || state.clock_is_wrong
+                    || state.asterisk_refuses
+                    || !state.offline.is_empty()
+                {
                     None
                 } else {
                     match &mut state.trial {
@@ -240,6 +246,14 @@ impl Circuits {
         }
     }
 
+    /// Notes whether this machine's clock is too far from AWS's.
+    pub fn clock(&self, is_wrong: bool) {
+        let is_wrong = is_wrong && kept(Rule::ClockCompared);
+        if self.lock().clock_is_wrong != is_wrong {
+            self.change(|state| state.clock_is_wrong = is_wrong);
+        }
+    }
+
     /// Notes that Asterisk has begun to dial a call.
     pub fn dial_seen(&self) {
         let quiet = {
@@ -315,6 +329,9 @@ impl State {
     fn reason(&self) -> Option<WaitingReason> {
         if self.paused == Some(true) && kept(Rule::PauseObeyed) {
             return Some(WaitingReason::Paused);
+        }
+        if self.clock_is_wrong {
+            return Some(WaitingReason::ClockWrong);
         }
         if self.asterisk_refuses {
             return Some(WaitingReason::AsteriskRefuses);

@@ -26,11 +26,18 @@ pub struct Control {
     pub adopter: Adopter,
     /// Whether events arrive.
     pub up: Arc<Flag>,
+    /// Whether the bridge has made itself known. Its clock has been compared with AWS's then.
+    pub known: Arc<Flag>,
 }
 
 impl Control {
     /// Obeys the messages until `stop`, from when events arrive for the first time.
     pub async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = self.known.wait_for(true) => {}
+        }
         tokio::select! {
             biased;
             () = stop.cancelled() => return,

@@ -18,6 +18,7 @@ pub struct Metrics {
     failed: IntCounter,
     ended: IntCounterVec,
     active: IntGauge,
+    clock_ahead: IntGauge,
     events: IntCounterVec,
     bad_messages: IntCounter,
     ari_requests: IntCounterVec,
@@ -124,6 +125,10 @@ impl Metrics {
             failed: counter("calls_failed_total", "Calls that ended unanswered.")?,
             ended,
             active: gauge("calls_active", "Calls under way.")?,
+            clock_ahead: gauge(
+                "clock_ahead_milliseconds",
+                "How far this machine's clock is ahead of AWS's; negative if it is behind.",
+            )?,
             events: labelled(
                 "ari_events_total",
                 "Events from ARI, by what was made of them.",
@@ -226,6 +231,11 @@ impl Metrics {
         } else {
             self.failed.inc();
         }
+    }
+
+    /// How far the clock is ahead of AWS's, in milliseconds.
+    pub(crate) fn clock_is_ahead(&self, milliseconds: i64) {
+        self.clock_ahead.set(milliseconds);
     }
 
     /// Everything in Prometheus' text format (version 0.0.4).

@@ -40,11 +40,18 @@ pub struct Reconciler {
     pub adopter: Adopter,
     /// Whether events arrive.
     pub up: Arc<Flag>,
+    /// Whether the bridge has made itself known. Its clock has been compared with AWS's then.
+    pub known: Arc<Flag>,
 }
 
 impl Reconciler {
     /// Reconciles until the bridge stops.
     pub async fn run(self, stop: CancellationToken) {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = self.known.wait_for(true) => {}
+        }
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut seen = self.up.moment();

@@ -1,6 +1,7 @@
 //! A running bridge.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use cloud::aws::Clients;
@@ -125,6 +126,12 @@ impl Bridge {
     /// Starts a bridge on the current runtime, in the surroundings given.
     #[must_use]
     pub fn start_in(settings: BridgeSettings, outside: Outside, metrics: Arc<Metrics>) -> Self {
+        let ahead = Arc::new(AtomicI64::new(0));
+        let own_clock = outside.clock.clone();
+        let outside = Outside {
+            clock: own_clock.set_back(Arc::clone(&ahead)),
+            ..outside
+        };
         let stopping = CancellationToken::new();
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -156,6 +163,8 @@ impl Bridge {
             started_at: outside.clock.now(),
             heartbeats: Arc::clone(&outside.heartbeats),
             clock: outside.clock.clone(),
+            own_clock,
+            ahead,
             ari: Arc::clone(&outside.ari),
             registry: Arc::clone(&registry),
             metrics: Arc::clone(&metrics),
@@ -194,7 +203,7 @@ impl Bridge {
             slots: Arc::clone(&slots),
             tasks: tasks.clone(),
         };
-        start_followers(&tasks, &adopter, &up, &stopping);
+        start_followers(&tasks, &adopter, (&up, &known), &stopping);
         let poller = Poller {
             shared: Arc::clone(&shared),
             slots,
@@ -300,7 +309,7 @@ impl Drop for Bridge {
 fn start_followers(
     tasks: &TaskTracker,
     adopter: &Adopter,
-    up: &Arc<Flag>,
+    (up, known): (&Arc<Flag>, &Arc<Flag>),
     stopping: &CancellationToken,
 ) {
     if let Some(queue) = &adopter.shared.outside.control {
@@ -308,12 +317,14 @@ fn start_followers(
             queue: Arc::clone(queue),
             adopter: adopter.clone(),
             up: Arc::clone(up),
+            known: Arc::clone(known),
         };
         tasks.spawn(control.run(stopping.clone()));
     }
     let reconciler = Reconciler {
         adopter: adopter.clone(),
         up: Arc::clone(up),
+        known: Arc::clone(known),
     };
     tasks.spawn(reconciler.run(stopping.clone()));
 }

@@ -89,12 +89,15 @@ pub struct BridgeHealth {
     pub websocket_up: bool,
     /// Whether ARI answers it.
     pub ari_reachable: bool,
-    /// Why it takes no calls from the queue now: `trunk_unavailable`, `asterisk_refuses` or
-    /// `asterisk_unreachable`. New reasons may be added.
+    /// Why it takes no calls from the queue now: `trunk_unavailable`, `asterisk_refuses`,
+    /// `asterisk_unreachable`, `paused` or `clock_wrong`. New reasons may be added.
     #[schema(example = "trunk_unavailable")]
     pub waiting_reason: Option<String>,
     /// Calls it is working on.
     pub live_calls: u64,
+    /// How many seconds its clock is ahead of AWS's (negative: behind), if that is known. A bridge that
+    /// is more than 20 s away takes no calls.
+    pub clock_ahead_seconds: Option<i64>,
     /// Its release.
     #[schema(example = "0.1.0")]
     pub version: String,
@@ -225,6 +228,7 @@ fn bridge_health(heartbeat: &Heartbeat, now: Timestamp) -> BridgeHealth {
         ari_reachable: heartbeat.ari_up,
         waiting_reason: heartbeat.waiting.map(|reason| reason.to_string()),
         live_calls: heartbeat.live_calls,
+        clock_ahead_seconds: heartbeat.clock_ahead_ms.map(|ahead| ahead / 1_000),
         version: heartbeat.version.clone(),
     }
 }
@@ -291,6 +295,7 @@ mod tests {
             ari_up,
             waiting: None,
             live_calls: 3,
+            clock_ahead_ms: Some(-1_500),
             metrics: format!(
                 "# HELP a_total A.\n# TYPE a_total counter\na_total{{bridge_id=\"{id}\"}} 1\n"
             ),

@@ -1,5 +1,7 @@
 //! The sweeper's metrics: what it did, and how each bridge is. The alarms about bridges stand on them.
 
+use std::time::Duration;
+
 use cloud::Heartbeat;
 use domain::Timestamp;
 use serde_json::{Map, Value, json};
@@ -45,6 +47,10 @@ fn of_bridge(namespace: &Namespace, heartbeat: &Heartbeat, now: Timestamp) -> Va
         ),
         ("bridge_live_calls", (json!(heartbeat.live_calls), "Count")),
     ];
+    if let Some(ahead) = heartbeat.clock_ahead_ms {
+        let ahead = Duration::from_millis(ahead.unsigned_abs()).as_secs_f64();
+        metrics.push(("bridge_clock_off_seconds", (json!(ahead), "Seconds")));
+    }
     // What a bridge of another release does not tell is left out.
     let totals = [
         (
@@ -102,8 +108,6 @@ fn line(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -118,6 +122,7 @@ mod tests {
             ari_up: false,
             waiting: Some(domain::WaitingReason::TrunkUnavailable),
             live_calls: 3,
+            clock_ahead_ms: Some(-1_500),
             metrics: metrics.to_owned(),
         }
     }
@@ -147,6 +152,7 @@ mod tests {
             ("bridge_events_up", json!(1)),
             ("bridge_circuit_open", json!(1)),
             ("bridge_live_calls", json!(3)),
+            ("bridge_clock_off_seconds", json!(1.5)),
             ("bridge_calls_ended_total", json!(7.0)),
             ("bridge_calls_failed_total", json!(2.0)),
             ("bridge_store_errors_total", json!(1.0)),

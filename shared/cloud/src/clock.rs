@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use domain::Timestamp;
@@ -30,6 +31,16 @@ impl Clock {
     #[must_use]
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
+    }
+
+    /// The same, set back by as many milliseconds as `ahead` says at the time.
+    #[must_use]
+    pub fn set_back(&self, ahead: Arc<AtomicI64>) -> Self {
+        let clock = self.clone();
+        Self::from_fn(move || {
+            let ahead = ahead.load(Ordering::Relaxed);
+            Timestamp::from_millis(clock.now().as_millis().saturating_sub(ahead))
+        })
     }
 
     /// The time that it shows.

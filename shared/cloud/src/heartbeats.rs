@@ -15,6 +15,7 @@ use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 
+use crate::aws_date::DateReader;
 use crate::call_item::Item;
 use crate::ports::{Beaten, SignsOfLife};
 use crate::{StoreError, tables};
@@ -52,6 +53,8 @@ pub struct Heartbeat {
     pub waiting: Option<WaitingReason>,
     /// Calls under way.
     pub live_calls: u64,
+    /// How far its clock is ahead of AWS's, in milliseconds (negative: behind), if that is known.
+    pub clock_ahead_ms: Option<i64>,
     /// Its metrics in Prometheus' text format.
     pub metrics: String,
 }
@@ -140,15 +143,19 @@ impl SignsOfLife for Heartbeats {
     }
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<Beaten, StoreError> {
-        let waiting = heartbeat
-            .waiting
-            .map(|reason| Item::from([("waiting".to_owned(), text(reason.as_str()))]));
+        let waiting = heartbeat.waiting.map(|reason| text(reason.as_str()));
+        let ahead = heartbeat.clock_ahead_ms.map(|ahead| number(&ahead));
+        let optional = [("waiting", waiting), ("clock_ahead_ms", ahead)];
+        let optional = optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let date = DateReader::default();
         let output = self
             .client
             .put_item()
             .table_name(&self.table)
             .return_values(ReturnValue::AllOld)
-            .set_item(waiting)
+            .set_item(Some(optional.collect()))
             .item(tables::STATE_KEY, text(&key(&heartbeat.bridge_id)))
             .item("bridge_id", text(heartbeat.bridge_id.as_str()))
             .item("at", number(&heartbeat.at.as_millis()))
@@ -161,12 +168,14 @@ impl SignsOfLife for Heartbeats {
                 "metrics",
                 AttributeValue::B(Blob::new(pack(&heartbeat.metrics))),
             )
+            .customize()
+            .interceptor(date.clone())
             .send()
             .await
             .map_err(StoreError::unavailable("PutItem"))?;
-        Ok(match output.attributes {
-            Some(_) => Beaten::Again,
-            None => Beaten::First,
+        Ok(Beaten {
+            is_first: output.attributes.is_none(),
+            date: date.date(),
         })
     }
 
@@ -249,6 +258,9 @@ fn decode(item: &Item) -> Option<Heartbeat> {
             .get("live_calls")
             .and_then(|value| value.as_n().ok()?.parse().ok())
             .unwrap_or_default(),
+        clock_ahead_ms: item
+            .get("clock_ahead_ms")
+            .and_then(|value| value.as_n().ok()?.parse().ok()),
         metrics: item.get("metrics").and_then(unpack).unwrap_or_default(),
     })
 }

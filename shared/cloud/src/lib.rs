@@ -3,6 +3,7 @@
 //! and in tests embedded servers answer it.
 
 pub mod aws;
+pub mod aws_date;
 pub mod call_item;
 pub mod calls;
 pub mod clock;

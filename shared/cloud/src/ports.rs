@@ -181,11 +181,11 @@ pub trait Pause: Send + Sync {
 
 /// What a heartbeat found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Beaten {
-    /// The heartbeat before it.
-    Again,
-    /// None.
-    First,
+pub struct Beaten {
+    /// There was none before: somebody has forgotten the bridge, or the table was lost.
+    pub is_first: bool,
+    /// The time by AWS's clock, in whole seconds, if the answer tells.
+    pub date: Option<Timestamp>,
 }
 
 /// The bridges' signs of life.
@@ -197,8 +197,7 @@ pub trait SignsOfLife: Send + Sync {
     /// If the table cannot be written.
     async fn announce(&self, bridge: &BridgeId) -> Result<(), StoreError>;
 
-    /// Writes a heartbeat. Says whether there was one before: if not, somebody has forgotten the
-    /// bridge, or the table was lost, and the bridge has to announce itself again.
+    /// Writes a heartbeat. If it is the first, the bridge has to announce itself again.
     ///
     /// # Errors
     /// If the table cannot be written.

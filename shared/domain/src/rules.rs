@@ -63,6 +63,7 @@ rules! {
     DuplicateReturned: "A second delivery is not deleted while the first is at work.",
     OwnChannelOnly: "News of a channel that was given up is not taken for news of the next one.",
     PauseObeyed: "While calls are paused, no bridge takes a new one.",
+    ClockCompared: "A bridge whose clock is minutes wrong takes no calls.",
     CircuitCloses: "What answers again is used again.",
     RefusedCreateWaits: "A call waits while Asterisk refuses to make its channel.",
     MissingProvenTwice: "An endpoint counts as missing only if Asterisk says so twice.",

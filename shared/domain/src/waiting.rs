@@ -15,15 +15,18 @@ pub enum WaitingReason {
     AsteriskUnreachable,
     /// An administrator has paused all calls.
     Paused,
+    /// The bridge's clock is too far from AWS's.
+    ClockWrong,
 }
 
 impl WaitingReason {
     /// All reasons.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::TrunkUnavailable,
         Self::AsteriskRefuses,
         Self::AsteriskUnreachable,
         Self::Paused,
+        Self::ClockWrong,
     ];
 
     /// The name in the API and in the record.
@@ -34,6 +37,7 @@ impl WaitingReason {
             Self::AsteriskRefuses => "asterisk_refuses",
             Self::AsteriskUnreachable => "asterisk_unreachable",
             Self::Paused => "paused",
+            Self::ClockWrong => "clock_wrong",
         }
     }
 }

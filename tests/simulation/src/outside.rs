@@ -223,8 +223,10 @@ impl SignsOfLife for Store {
 
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<Beaten, StoreError> {
         let heartbeat = heartbeat.clone();
-        self.ask(None, move |_, state| state.signs.beat(heartbeat.clone()))
-            .await
+        let request = move |world: &Arc<World>, state: &mut State| {
+            state.signs.beat(heartbeat.clone(), world.now())
+        };
+        self.ask(None, request).await
     }
 
     async fn read(&self) -> Result<Vec<Heartbeat>, StoreError> {

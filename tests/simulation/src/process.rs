@@ -54,7 +54,14 @@ impl Process {
         Arc::new(Self {
             world: Arc::clone(world),
             bridge,
-            skew: fastrand::i64(-1_500..=1_500),
+            skew: match bridge {
+                // Somebody has to take the calls.
+                Some(1..) if fastrand::u32(..12) == 0 => {
+                    let minutes = fastrand::i64(2..=10) * 60_000;
+                    if fastrand::bool() { minutes } else { -minutes }
+                }
+                _ => fastrand::i64(-1_500..=1_500),
+            },
             dead: AtomicBool::new(false),
             fuse: AtomicI64::new(-1),
             died: Notify::new(),

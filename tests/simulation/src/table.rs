@@ -249,9 +249,12 @@ impl Signs {
     }
 
     /// See [`cloud::ports::SignsOfLife::beat`].
-    pub fn beat(&mut self, heartbeat: Heartbeat) -> Beaten {
+    pub fn beat(&mut self, heartbeat: Heartbeat, now: Timestamp) -> Beaten {
         let before = self.last.insert(heartbeat.bridge_id.to_string(), heartbeat);
-        before.map_or(Beaten::First, |_| Beaten::Again)
+        Beaten {
+            is_first: before.is_none(),
+            date: Some(Timestamp::from_millis(now.as_secs() * 1_000)),
+        }
     }
 
     /// See [`cloud::ports::SignsOfLife::read`].

@@ -59,6 +59,7 @@ fn heartbeat(bridge_id: BridgeId, at: Timestamp) -> Heartbeat {
         ari_up: true,
         waiting: None,
         live_calls: 2,
+        clock_ahead_ms: None,
         metrics: String::new(),
     }
 }
