@@ -9,6 +9,7 @@ use cloud::trial;
 use crate::BridgeSettings;
 use crate::ari::trial::Lack;
 use crate::ari::{AriClient, AriError, Asterisk};
+use crate::heart::MOST_AHEAD_MS;
 use crate::suitability::{self, Finding};
 
 /// The lines written so far.
@@ -44,6 +45,15 @@ pub async fn run(settings: &BridgeSettings, aws: &Clients, to: impl Write) -> io
     report.line(&format!("CALLS_TABLE {calls}"), tried)?;
     let tried = trial::state_table(aws, state, bridge).await;
     report.line(&format!("STATE_TABLE {state}"), tried)?;
+    if let Some(ahead) = trial::clock(aws, state).await {
+        let seconds = ahead / 1_000;
+        let judged = if ahead.unsigned_abs() > MOST_AHEAD_MS {
+            Err("a bridge whose clock is so wrong takes no calls; have it set by NTP")
+        } else {
+            Ok(())
+        };
+        report.line(&format!("clock, {seconds} s ahead of AWS's"), judged)?;
+    }
     let queue = &settings.calls_queue_url;
     let tried = trial::queue(aws, queue, true).await;
     report.line(&format!("CALLS_QUEUE_URL {queue}"), tried)?;

@@ -11,6 +11,8 @@ use domain::BridgeId;
 use uuid::Uuid;
 
 use crate::aws::Clients;
+use crate::aws_date::{self, DateReader};
+use crate::clock;
 use crate::error::chain;
 use crate::pause::PAUSE;
 use crate::{heartbeats, tables};
@@ -92,6 +94,17 @@ pub async fn state_table(aws: &Clients, table: &str, bridge: &BridgeId) -> Trial
         "dynamodb:PutItem on the bridge's own item",
         beat.send().await,
     )
+}
+
+/// How far this machine's clock is ahead of AWS's, in milliseconds (negative: behind); none if AWS
+/// does not tell.
+pub async fn clock(aws: &Clients, table: &str) -> Option<i64> {
+    let (date, before) = (DateReader::default(), clock::now());
+    let read = aws.dynamodb.get_item().table_name(table);
+    let read = read.key(tables::STATE_KEY, AttributeValue::S(PAUSE.to_owned()));
+    // An answer that refuses has a date, too.
+    let _ = read.customize().interceptor(date.clone()).send().await;
+    Some(aws_date::ahead(before, clock::now(), date.date()?))
 }
 
 /// Receives, deletes and, if `gives_back`, returns messages.

@@ -1,15 +1,23 @@
 //! Calls that nobody can be called for wait, and say why.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aws_sdk_dynamodb::primitives::{DateTime, DateTimeFormat};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Response, header};
+
 use cloud::queue::MAX_WAIT;
+use e2e::program::Program;
 use e2e::world::number;
 use e2e::{Client, Line, Own, Pbx, World};
 use local::embedded::MAX_RECEIVE_COUNT;
 use reqwest::Method;
 use serde_json::{Value, json};
 use simulator::{Simulator, TrunkState};
+use tokio::net::TcpListener;
 
 use crate::Suite;
 
@@ -17,6 +25,7 @@ pub fn add(suite: &mut Suite) {
     suite.add("waiting::while_asterisk_refuses_calls", asterisk_refuses);
     suite.add("waiting::while_the_trunk_is_offline", trunk_offline);
     suite.add_scenario("waiting::while_an_administrator_has_paused_calls", paused);
+    suite.add_scenario("waiting::while_the_clock_is_minutes_wrong", clock_wrong);
     suite.add_own(
         "waiting::a_message_outlives_its_last_delivery",
         last_delivery,
@@ -185,6 +194,72 @@ async fn paused(pbx: Arc<Pbx>) {
         assert_eq!(pbx.invites_to(to), 0);
     }
     assert_eq!(world.admin(&["resume"], "").await.code, Some(0));
+    all_are_dialled_once(&pbx, &api, &calls).await;
+}
+
+/// A relay before a server, in whose answers it is later by so many seconds.
+async fn later_by(server: &str, seconds: Arc<AtomicU64>) -> String {
+    let (server, http) = (server.to_owned(), reqwest::Client::new());
+    let answer = async move |mut headers: HeaderMap, body: Bytes| {
+        headers.remove(header::HOST);
+        let asked = http.post(&server).headers(headers).body(body);
+        // The test may be over, and the server gone.
+        let Ok(answer) = asked.send().await else {
+            return Response::builder()
+                .status(502)
+                .body(Body::empty())
+                .expect("a response");
+        };
+        let mut response = Response::builder().status(answer.status());
+        for (name, value) in answer.headers() {
+            response = response.header(name, value);
+        }
+        let ahead = Duration::from_secs(seconds.load(Ordering::SeqCst));
+        let date = DateTime::from_secs(cloud::clock::now().plus(ahead).as_secs());
+        let date = date.fmt(DateTimeFormat::HttpDate).expect("a date");
+        let headers = response.headers_mut().expect("headers");
+        headers.insert(header::DATE, date.parse().expect("a date"));
+        response
+            .body(Body::from(answer.bytes().await.expect("a body")))
+            .expect("a response")
+    };
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("its address"));
+    let router = Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+async fn clock_wrong(pbx: Arc<Pbx>) {
+    let mut world = World::without_bridge(&pbx).await;
+    let later = Arc::new(AtomicU64::new(300));
+    let url = later_by(world.embedded.dynamodb_url(), Arc::clone(&later)).await;
+    let sqs = world.embedded.sqs_url().to_owned();
+    let environment = world.bridge_environment();
+    world.embedded = world.embedded.behind(url.clone(), sqs);
+    world.add_bridge(&[]).await;
+    let api = world.api(Line::Trunk).await;
+    let calls = place_ten(&api).await;
+    let health = wait_for_health(&api, Some("clock_wrong")).await;
+    let ahead = health["bridges"][0]["clock_ahead_seconds"].as_i64();
+    assert!(
+        ahead.is_some_and(|ahead| (-302..=-298).contains(&ahead)),
+        "{health}"
+    );
+    for (to, id) in &calls {
+        assert_eq!(api.status(id).await["status"], "pending");
+        assert_eq!(pbx.invites_to(to), 0);
+    }
+    let mut environment = environment;
+    environment.insert("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), url);
+    let check = Program::start("bridge", &["--check"], &environment);
+    let told = check.wait().await.stdout;
+    let expected = "AWS's: a bridge whose clock is so wrong takes no calls";
+    assert!(
+        told.contains("MISSING  clock, -") && told.contains(expected),
+        "{told}"
+    );
+    later.store(0, Ordering::SeqCst);
     all_are_dialled_once(&pbx, &api, &calls).await;
 }
 
