@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::circuits::Circuits;
 
 /// How often the switch is looked at. Each look is half a read unit of `DynamoDB`.
-pub const LOOK_EVERY: Duration = Duration::from_secs(3);
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// How soon it is looked at again that could not be read before anything was known.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Looks that may fail before anything is known. Then calls are placed: a bridge that may not read the

@@ -63,11 +63,14 @@ impl AriClient {
             attribute: String,
             value: String,
         }
+        if trunk.technology != "PJSIP" {
+            return Ok(None);
+        }
         let request = "GET /asterisk/config/dynamic/{class}/{type}/{id}";
         let resource = &trunk.resource;
         let path = format!("asterisk/config/dynamic/res_pjsip/endpoint/{resource}");
         let answer = self.send(Request::new(request, Method::GET, &path)).await?;
-        if trunk.technology != "PJSIP" || !answer.status.is_success() {
+        if !answer.status.is_success() {
             return Ok(None);
         }
         let attributes: Vec<Attribute> = answer.json(request)?;
