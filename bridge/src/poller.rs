@@ -6,7 +6,7 @@ use std::time::Duration;
 use cloud::error;
 use cloud::queue::{Delivery, MAX_BATCH, MAX_WAIT, Receipt};
 use domain::rules::{Rule, kept};
-use domain::{CallId, QueueMessage, WaitingReason};
+use domain::{CallId, CallStatus, QueueMessage, WaitingReason};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -133,7 +133,7 @@ impl Poller {
         may_start: bool,
         reason: Option<WaitingReason>,
     ) {
-        let QueueMessage::Dial(request) = match QueueMessage::decode(&delivery.body) {
+        let message = match QueueMessage::decode(&delivery.body) {
             Ok(message) => message,
             Err(error) => {
                 // It comes back, perhaps to a bridge of a newer release, until the queue moves it to the dead-letter queue.
@@ -147,6 +147,8 @@ impl Poller {
                 return;
             }
         };
+        let is_repeat = matches!(message, QueueMessage::DialAgain(_));
+        let request = message.into_request();
         if !may_start || reason.is_some() {
             self.give_back(request.id, delivery, reason);
             return;
@@ -158,15 +160,20 @@ impl Poller {
                     call_id = %request.id,
                     request_id = %request.request_id
                 );
-                let task = CallTask::new(
-                    Arc::clone(&self.shared),
-                    request,
-                    delivery.into(),
-                    registration,
-                    (slot, pass),
-                );
+                let (shared, id) = (Arc::clone(&self.shared), request.id);
+                let task = async move {
+                    // Most repeats come when their call is on its way: that is read before a channel is made.
+                    if is_repeat && is_done_with(&shared, id).await {
+                        let _ = shared.done.try_send(delivery.receipt);
+                        return;
+                    }
+                    let message = delivery.into();
+                    let limits = (slot, pass);
+                    let task = CallTask::new(shared, request, message, registration, limits);
+                    task.run().await;
+                };
                 // Every line about the call bears both.
-                self.tasks.spawn(task.run().instrument(span));
+                self.tasks.spawn(task.instrument(span));
             }
             Err(Busy { claimed }) if claimed || !kept(Rule::DuplicateReturned) => {
                 // With a full backlog it comes back and is deleted then.
@@ -193,5 +200,14 @@ impl Poller {
                 tracing::warn!(error = %error::chain(&error), "a message was not given back");
             }
         });
+    }
+}
+
+/// Whether a call is on its way or over, so that a repeat of its message says nothing new. What cannot be
+/// read is found out by the claim.
+async fn is_done_with(shared: &Shared, id: CallId) -> bool {
+    match shared.outside.calls.get(id).await {
+        Ok(Some(call)) => call.status != CallStatus::Pending || call.owner.is_some(),
+        Ok(None) | Err(_) => false,
     }
 }

@@ -6,6 +6,8 @@
 //! Requests with one `Idempotency-Key` make one call. A call that could not be queued stays as it is
 //! marked, and the next such request makes another one in its place.
 
+use std::time::Duration;
+
 use cloud::calls::{Creation, PendingEnd, SenderId, Takeover, Unsent};
 use cloud::error;
 use cloud::ports::{Calls, Queue};
@@ -15,6 +17,10 @@ use domain::{Call, CallId, CallRequest, CallStatus, FailureReason, QueueMessage,
 /// How many calls requests with one `Idempotency-Key` make at most, each in the place of one that
 /// could not be queued.
 pub const MAX_TRIES: u8 = 16;
+
+/// How long repeats of a request send nothing after one of them has: each message costs the bridges
+/// something.
+pub const QUEUED_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// What a call is placed with.
 pub struct Placing<'a, C, Q> {
@@ -175,7 +181,11 @@ impl<C: Calls, Q: Queue> Placing<'_, C, Q> {
         let id = existing.request.id;
         if kept(Rule::LastSenderMarks) {
             match self.calls.take_over_sending(id, self.sender).await {
-                Ok(Takeover::Taken) => {}
+                // A message of it is on its way for certain: whoever wrote this had sent one.
+                Ok(Takeover::Taken {
+                    queued_again_at: Some(at),
+                }) if (self.now)().since(at) < QUEUED_AGAIN_AFTER => return Ok(existing),
+                Ok(Takeover::Taken { .. }) => {}
                 Ok(Takeover::NotPending(call)) => return Ok(*call),
                 Ok(Takeover::Missing) => return Err(Refusal::Unknown),
                 Err(error) => {
@@ -184,11 +194,14 @@ impl<C: Calls, Q: Queue> Placing<'_, C, Q> {
                 }
             }
         }
-        let message = QueueMessage::Dial(existing.request.clone());
+        let message = QueueMessage::DialAgain(existing.request.clone());
         self.queue.send(&message).await.map_err(|error| {
             tracing::error!(call_id = %id, error = %error::chain(&error), "the call could not be queued again");
             Refusal::Unknown
         })?;
+        if let Err(error) = self.calls.note_queued_again(id, (self.now)()).await {
+            tracing::warn!(call_id = %id, error = %error::chain(&error), "that the call was queued again was not noted");
+        }
         Ok(existing)
     }
 

@@ -68,7 +68,7 @@ fn missing(id: &str) -> String {
 
 fn describe(letter: &DeadLetter) -> String {
     match QueueMessage::decode(&letter.body) {
-        Ok(QueueMessage::Dial(request)) => format!("call {}", request.id),
+        Ok(message) => format!("call {}", message.request().id),
         Err(problem) => format!("unreadable: {}", error::chain(&problem)),
     }
 }

@@ -23,6 +23,8 @@ use crate::{StoreError, tables};
 
 /// The attribute with the [`SenderId`].
 const SENDER: &str = "sender";
+/// The attribute that says when a call was queued again for a repeated request.
+const QUEUED_AGAIN_AT: &str = "queued_again_at";
 
 /// The calls.
 #[derive(Clone, Debug)]
@@ -88,7 +90,10 @@ pub enum PendingEnd {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Takeover {
     /// It did. Nobody who sent before can mark the call as not queued any more.
-    Taken,
+    Taken {
+        /// When the call was last queued again, if it ever was. A message of it was sent for certain.
+        queued_again_at: Option<Timestamp>,
+    },
     /// The call is no longer pending.
     NotPending(Box<Call>),
     /// There is no such call.
@@ -389,13 +394,28 @@ impl Calls for CallStore {
             .update_expression("SET #sender = :sender")
             .expression_attribute_names("#sender", SENDER)
             .expression_attribute_values(":sender", text(&sender.0.to_string()))
+            .return_values(ReturnValue::AllOld)
             .send()
             .await;
         match settle(result.map(|output| output.attributes))? {
-            Settled::Written(_) => Ok(Takeover::Taken),
+            Settled::Written(before) => Ok(Takeover::Taken {
+                queued_again_at: before.as_ref().and_then(queued_again_at),
+            }),
             Settled::Refused(None) => Ok(Takeover::Missing),
             Settled::Refused(Some(item)) => Ok(Takeover::NotPending(Box::new(decode(&item)?))),
         }
+    }
+
+    async fn note_queued_again(&self, id: CallId, at: Timestamp) -> Result<(), StoreError> {
+        let result = self
+            .update_pending(id, "")
+            .update_expression("SET #queued_again_at = :at")
+            .expression_attribute_names("#queued_again_at", QUEUED_AGAIN_AT)
+            .expression_attribute_values(":at", number(at.as_millis()))
+            .send()
+            .await;
+        // One that is no longer pending needs no note.
+        settle(result.map(|output| output.attributes)).map(|_| ())
     }
 
     async fn fail_unsent(
@@ -514,6 +534,12 @@ fn set_progress(mut update: UpdateItemFluentBuilder, call: &Call) -> UpdateItemF
     update.update_expression(expression)
 }
 
+/// When a pending call was queued again.
+fn queued_again_at(item: &Item) -> Option<Timestamp> {
+    let at = item.get(QUEUED_AGAIN_AT)?.as_n().ok()?;
+    at.parse().ok().map(Timestamp::from_millis)
+}
+
 /// The sender that a record names last. A record of an earlier release names none.
 fn last_sender(item: &Item) -> Option<SenderId> {
     let text = item.get(SENDER)?.as_s().ok()?;
@@ -562,7 +588,7 @@ mod tests {
         "extension":"s","priority":1,"dial_timeout_ms":30000,"created_at_ms":1,"dial_before_ms":2}"#;
 
     fn call(status: CallStatus, sequence: u32) -> Call {
-        let QueueMessage::Dial(request) = QueueMessage::decode(MESSAGE).expect("a message");
+        let request = QueueMessage::decode(MESSAGE).expect("a message").into_request();
         Call {
             status,
             sequence,

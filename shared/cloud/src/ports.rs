@@ -36,6 +36,12 @@ pub trait Calls: Send + Sync {
     async fn take_over_sending(&self, id: CallId, sender: SenderId)
     -> Result<Takeover, StoreError>;
 
+    /// Notes that a call that is pending was queued again then, so that the next repeats need not.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the change may have been recorded.
+    async fn note_queued_again(&self, id: CallId, at: Timestamp) -> Result<(), StoreError>;
+
     /// Marks a call as not queued that is pending, nobody's, and last sent by `sender`, so that no
     /// bridge will dial it.
     ///

@@ -15,6 +15,8 @@ use crate::{CallId, CallRequest, CallerId, DialplanTarget, Media, Priority, Time
 pub enum QueueMessage {
     /// Place this call.
     Dial(CallRequest),
+    /// The same, sent for a request that was repeated: the call may be over, or on its way.
+    DialAgain(CallRequest),
 }
 
 /// Longest message that is read, in bytes. The longest that a request can lead to is shorter.
@@ -107,15 +109,33 @@ struct DialV1 {
     dial_before_ms: i64,
     #[serde(default)]
     request_id: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    again: bool,
 }
 
 impl QueueMessage {
+    /// The call that is asked for.
+    #[must_use]
+    pub fn into_request(self) -> CallRequest {
+        match self {
+            Self::Dial(request) | Self::DialAgain(request) => request,
+        }
+    }
+
+    /// The call that is asked for.
+    #[must_use]
+    pub const fn request(&self) -> &CallRequest {
+        match self {
+            Self::Dial(request) | Self::DialAgain(request) => request,
+        }
+    }
+
     /// Writes the message as JSON.
     ///
     /// # Errors
     /// None that is known of; serialisation is fallible by its interface.
     pub fn encode(&self) -> Result<String, serde_json::Error> {
-        let Self::Dial(request) = self;
+        let request = self.request();
         serde_json::to_string(&Wire::DialV1(DialV1 {
             call_id: request.id.to_string(),
             phone_number: request.phone_number.to_string(),
@@ -134,6 +154,7 @@ impl QueueMessage {
             created_at_ms: request.created_at.as_millis(),
             dial_before_ms: request.dial_before.as_millis(),
             request_id: request.request_id.clone(),
+            again: matches!(self, Self::DialAgain(_)),
         }))
     }
 
@@ -146,7 +167,12 @@ impl QueueMessage {
             return Err(InvalidMessage::TooLong(text.len()));
         }
         let Wire::DialV1(wire) = serde_json::from_str(text)?;
-        Ok(Self::Dial(CallRequest {
+        let kind = if wire.again {
+            Self::DialAgain
+        } else {
+            Self::Dial
+        };
+        Ok(kind(CallRequest {
             id: field("call_id", wire.call_id.parse())?,
             phone_number: field("phone_number", wire.phone_number.parse())?,
             endpoint: field("endpoint", wire.endpoint.parse())?,
@@ -207,8 +233,18 @@ mod tests {
     }
 
     #[test]
+    fn a_repeated_message_says_so_and_an_earlier_release_reads_it_as_any_other() {
+        let first = QueueMessage::decode(MESSAGE).unwrap();
+        let again = QueueMessage::DialAgain(first.request().clone());
+        let text = again.encode().unwrap();
+        assert_eq!(QueueMessage::decode(&text).unwrap(), again);
+        assert!(text.contains(r#""again":true"#) && text.contains("dial.v1"));
+        assert!(!first.encode().unwrap().contains("again"));
+    }
+
+    #[test]
     fn the_longest_request_makes_a_message_that_is_read() {
-        let QueueMessage::Dial(mut request) = QueueMessage::decode(MESSAGE).unwrap();
+        let mut request = QueueMessage::decode(MESSAGE).unwrap().into_request();
         let value = "😀".repeat(crate::variables::MAX_VARIABLE_VALUE);
         let name = |n| format!("{n:a>64}");
         let variables =
@@ -233,7 +269,7 @@ mod tests {
         let message = MESSAGE
             .replace(r#""100""#, r#""\"+1 555 000 0100\"""#)
             .replace("Zoë", "a\u{ffff}");
-        let QueueMessage::Dial(request) = QueueMessage::decode(&message).unwrap();
+        let request = QueueMessage::decode(&message).unwrap().into_request();
         let caller_id = request.caller_id.unwrap();
         assert_eq!(caller_id.name(), Some("+1 555 000 0100"));
         assert_eq!(request.variables.get()["NAME"], "a\u{ffff}");

@@ -133,6 +133,11 @@ impl Calls for Store {
         self.write(id, request).await
     }
 
+    async fn note_queued_again(&self, id: CallId, at: Timestamp) -> Result<(), StoreError> {
+        let request = move |state: &mut State| state.table.note_queued_again(id, at);
+        self.write(id, request).await
+    }
+
     async fn fail_unsent(
         &self,
         pending: &Call,
@@ -263,8 +268,7 @@ fn queue<'a>(state: &'a mut State, control: Option<&String>) -> &'a mut crate::q
 #[async_trait]
 impl Queue for Messages {
     async fn send(&self, message: &QueueMessage) -> Result<(), StoreError> {
-        let QueueMessage::Dial(call) = message;
-        let id = call.id;
+        let id = message.request().id;
         let body = message.encode().unwrap_or_default();
         let request = move |world: &Arc<World>, state: &mut State| {
             state.witness.note("queued", Some(id));
@@ -358,7 +362,7 @@ impl Queue for Messages {
 fn note_received(state: &mut State, taken: &[Delivery]) {
     for delivery in taken {
         let id = match QueueMessage::decode(&delivery.body) {
-            Ok(QueueMessage::Dial(call)) => Some(call.id),
+            Ok(message) => Some(message.request().id),
             Err(_) => match ControlMessage::decode(&delivery.body) {
                 Ok(ControlMessage::HangUp(id)) => Some(id),
                 Err(_) => None,
@@ -371,10 +375,10 @@ fn note_received(state: &mut State, taken: &[Delivery]) {
 
 /// A message may go when its call is claimed, or over, or when it has been sent anew.
 fn deleted_rightly(state: &mut State, body: &str) {
-    let Ok(QueueMessage::Dial(call)) = QueueMessage::decode(body) else {
+    let Ok(message) = QueueMessage::decode(body) else {
         return;
     };
-    let id = call.id;
+    let id = message.request().id;
     state.witness.note("message deleted", Some(id));
     let done = state
         .table

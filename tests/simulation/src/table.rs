@@ -24,6 +24,8 @@ struct Row {
     call: Call,
     /// Who was the last to be about to queue it.
     sender: SenderId,
+    /// When it was queued again.
+    queued_again_at: Option<Timestamp>,
     /// What the index shows until it has caught up.
     before: Option<(String, Timestamp)>,
     caught_up_at: Timestamp,
@@ -58,6 +60,7 @@ impl Table {
                 let row = Row {
                     call: call.clone(),
                     sender,
+                    queued_again_at: None,
                     before: None,
                     caught_up_at: Timestamp::from_millis(0),
                 };
@@ -137,9 +140,18 @@ impl Table {
             None => Takeover::Missing,
             Some(row) if row.is_pending() => {
                 row.sender = sender;
-                Takeover::Taken
+                Takeover::Taken {
+                    queued_again_at: row.queued_again_at,
+                }
             }
             Some(row) => Takeover::NotPending(Box::new(row.call.clone())),
+        }
+    }
+
+    /// See [`cloud::ports::Calls::note_queued_again`].
+    pub fn note_queued_again(&mut self, id: CallId, at: Timestamp) {
+        if let Some(row) = self.rows.get_mut(&id).filter(|row| row.is_pending()) {
+            row.queued_again_at = Some(at);
         }
     }
 

@@ -78,7 +78,11 @@ async fn both_answer_the_same() {
         let id = CallId::from(Uuid::from_u128(number));
         let now = Timestamp::from_millis(fastrand::i64(2_000..4_000));
         let sender = SenderId::from(Uuid::from_u128(fastrand::u128(..4)));
-        match fastrand::u32(..13) {
+        match fastrand::u32(..14) {
+            13 => {
+                store.note_queued_again(id, now).await.unwrap();
+                model.note_queued_again(id, now);
+            }
             12 => {
                 let reason = WaitingReason::ALL[fastrand::usize(..WaitingReason::ALL.len())];
                 store.note_waiting(id, reason).await.unwrap();

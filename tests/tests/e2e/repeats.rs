@@ -1,13 +1,15 @@
 //! Requests that are repeated with the same `Idempotency-Key` while calls cannot be queued.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloud::aws::{Clients, Patience};
+use domain::QueueMessage;
 use e2e::client::read;
 use e2e::proxy::{Mode, Proxy};
 use e2e::world::number;
 use e2e::{Client, Line, Pbx, World};
+use functions::placing::QUEUED_AGAIN_AFTER;
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -18,6 +20,10 @@ pub fn add(suite: &mut Suite) {
     suite.add_scenario(
         "repeats::a_call_that_was_refused_is_made_when_its_request_is_repeated",
         refused,
+    );
+    suite.add_scenario(
+        "repeats::a_client_that_repeats_all_the_time_sends_few_messages",
+        hammering,
     );
     suite.add("repeats::racing_repeats_make_one_call", racing);
     suite.add("repeats::a_key_is_used_up_after_sixteen_calls", used_up);
@@ -191,4 +197,41 @@ async fn late_failure(pbx: Arc<Pbx>) {
     let call = cut.good.wait_until_over(repeated.id()).await;
     assert_eq!(call["status"], "busy", "{call}");
     assert_eq!(pbx.invites_to(&to), 1);
+}
+
+/// Each message would cost a bridge a channel, a slot and a turn.
+async fn hammering(pbx: Arc<Pbx>) {
+    let mut world = World::without_bridge(&pbx).await;
+    let api = world.api(Line::Trunk).await;
+    let to = number("000");
+    let begun = Instant::now();
+    let first = post(&api, "order-9", &to).await;
+    for _ in 0..20 {
+        let again = post(&api, "order-9", &to).await;
+        assert_eq!((again.status, again.replayed), (202, true), "{again:?}");
+        assert_eq!(again.id(), first.id());
+    }
+    let most = 2 + begun.elapsed().as_secs() / QUEUED_AGAIN_AFTER.as_secs();
+    let queued = u64::try_from(world.queued().await).unwrap();
+    assert!((2..=most).contains(&queued), "{queued} messages");
+
+    // One that comes when the call is on its way is read, and makes no channel.
+    world.add_bridge(&[]).await;
+    let id = first.id().to_owned();
+    api.wait_until(&id, |call| call["status"] == "ringing").await;
+    let call = world.calls().get(id.parse().unwrap()).await.unwrap();
+    let repeat = QueueMessage::DialAgain(call.expect("a record").request);
+    world.queue().send(&repeat).await.unwrap();
+    let drained = async {
+        while world.queued().await > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), drained)
+        .await
+        .expect("an empty queue");
+    assert_eq!(api.status(&id).await["status"], "ringing");
+    assert_eq!(pbx.invites_to(&to), 1);
+    assert!(world.bridge().hang_up(id.parse().unwrap()));
+    api.wait_until_over(&id).await;
 }
