@@ -447,7 +447,6 @@ mod tests {
         let text = r#"{"type":"dial.v1","call_id":"3f2b8c1e-0000-4000-8000-000000000001",
             "phone_number":"+15550000200","endpoint":"PJSIP/15550000200@trunk","context":"outbound-ivr",
             "extension":"s","priority":1,"dial_timeout_ms":30000,"created_at_ms":1,"dial_before_ms":2}"#;
-        let call = domain::QueueMessage::decode(text).unwrap().into_request();
-        call
+        domain::QueueMessage::decode(text).unwrap().into_request()
     }
 }

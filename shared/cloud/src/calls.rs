@@ -588,7 +588,9 @@ mod tests {
         "extension":"s","priority":1,"dial_timeout_ms":30000,"created_at_ms":1,"dial_before_ms":2}"#;
 
     fn call(status: CallStatus, sequence: u32) -> Call {
-        let request = QueueMessage::decode(MESSAGE).expect("a message").into_request();
+        let request = QueueMessage::decode(MESSAGE)
+            .expect("a message")
+            .into_request();
         Call {
             status,
             sequence,

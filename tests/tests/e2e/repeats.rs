@@ -218,7 +218,8 @@ async fn hammering(pbx: Arc<Pbx>) {
     // One that comes when the call is on its way is read, and makes no channel.
     world.add_bridge(&[]).await;
     let id = first.id().to_owned();
-    api.wait_until(&id, |call| call["status"] == "ringing").await;
+    api.wait_until(&id, |call| call["status"] == "ringing")
+        .await;
     let call = world.calls().get(id.parse().unwrap()).await.unwrap();
     let repeat = QueueMessage::DialAgain(call.expect("a record").request);
     world.queue().send(&repeat).await.unwrap();
@@ -227,7 +228,7 @@ async fn hammering(pbx: Arc<Pbx>) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), drained)
+    tokio::time::timeout(Duration::from_mins(1), drained)
         .await
         .expect("an empty queue");
     assert_eq!(api.status(&id).await["status"], "ringing");
