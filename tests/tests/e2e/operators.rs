@@ -26,7 +26,7 @@ const OUT_OF_ORDER_FOR: Duration = Duration::from_secs(8);
 /// How long a trunk is missing from the configuration.
 const REMOVED_FOR: Duration = Duration::from_secs(1);
 /// How long a restart may take.
-const RESTARTS_WITHIN: Duration = Duration::from_mins(1);
+const RESTARTS_WITHIN: Duration = Duration::from_mins(3);
 
 pub fn add(suite: &mut Suite) {
     suite.add_own("operators::core_restart_gracefully", restart_gracefully);

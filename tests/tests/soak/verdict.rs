@@ -8,7 +8,7 @@ use cloud::dead_letters::DeadLetters;
 use cloud::{Heartbeats, clock};
 use domain::{Call, FailureReason};
 use e2e::client::read;
-use functions::sweeper::{Sweeper, Swept};
+use functions::sweeper::{BUDGET, Sweeper, Swept};
 use local::embedded::STATE_TABLE;
 use reqwest::Method;
 use tokio::time::{Instant, sleep};
@@ -82,6 +82,7 @@ async fn sweep(site: &Site, calls: &mut [(Placed, Option<Call>)]) -> Option<Stri
             site.direct.dynamodb.clone(),
             STATE_TABLE.to_owned(),
         )),
+        budget: BUDGET,
     };
     let later = clock::now().plus(Duration::from_hours(3));
     let swept = sweeper.sweep(later).await.expect("a sweep");
