@@ -11,7 +11,7 @@ use simulation::{run, run_plan};
 /// Calls in a seed.
 const CALLS: usize = 100;
 /// Seeds in which a broken rule has to be noticed.
-const SEEDS: u64 = 20_000;
+const SEEDS: u64 = 25_000;
 
 /// The first seed in which the rule's breach is noticed, and as what.
 fn noticed(rule: Rule) -> Option<(u64, String)> {
