@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValue};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use domain::{BridgeId, Timestamp, WaitingReason};
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
@@ -18,7 +18,7 @@ use flate2::write::ZlibEncoder;
 use crate::aws_date::DateReader;
 use crate::call_item::Item;
 use crate::ports::{Beaten, SignsOfLife};
-use crate::{StoreError, tables};
+use crate::{StoreError, batch, tables};
 
 /// How often a bridge writes one.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
@@ -29,8 +29,6 @@ pub const GONE_AFTER: Duration = Duration::from_secs(45);
 pub(crate) const BRIDGES: &str = "bridges";
 /// Most bridges that are looked at; also the most items that `DynamoDB` reads by key at once.
 const MAX_BRIDGES: usize = 100;
-/// Requests in which all items have to be read.
-const READS: usize = 4;
 /// Longest text of metrics that is kept, in bytes.
 const MAX_METRICS: usize = 64 * 1024;
 
@@ -88,38 +86,6 @@ impl Heartbeats {
             .await
             .map_err(StoreError::unavailable("DeleteItem"))?;
         Ok(())
-    }
-
-    /// Reads items by their keys. `DynamoDB` may leave some for the next request.
-    async fn read_all(&self, keys: Vec<Item>) -> Result<Vec<Item>, StoreError> {
-        let (mut keys, mut items) = (keys, Vec::new());
-        for _ in 0..READS {
-            let request = KeysAndAttributes::builder()
-                .set_keys(Some(keys))
-                .build()
-                .map_err(StoreError::unavailable("BatchGetItem"))?;
-            let output = self
-                .client
-                .batch_get_item()
-                .request_items(&self.table, request)
-                .send()
-                .await
-                .map_err(StoreError::unavailable("BatchGetItem"))?;
-            let read = output.responses.and_then(|mut all| all.remove(&self.table));
-            items.extend(read.into_iter().flatten());
-            let left = output
-                .unprocessed_keys
-                .and_then(|mut all| all.remove(&self.table));
-            keys = left.map(|left| left.keys).unwrap_or_default();
-            if keys.is_empty() {
-                return Ok(items);
-            }
-        }
-        // Half of the bridges would look like all of them.
-        Err(StoreError::Malformed {
-            what: "heartbeats",
-            field: "UnprocessedKeys",
-        })
     }
 
     async fn change_bridges(&self, expression: &str, bridge: &BridgeId) -> Result<(), StoreError> {
@@ -202,7 +168,7 @@ impl SignsOfLife for Heartbeats {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let items = self.read_all(keys).await?;
+        let items = batch::read(&self.client, &self.table, keys, "heartbeats").await?;
         let mut heartbeats: Vec<_> = items.iter().filter_map(decode).collect();
         heartbeats.sort_by(|a, b| a.bridge_id.as_str().cmp(b.bridge_id.as_str()));
         Ok(heartbeats)

@@ -4,6 +4,7 @@
 
 pub mod aws;
 pub mod aws_date;
+mod batch;
 pub mod call_item;
 pub mod calls;
 pub mod clock;

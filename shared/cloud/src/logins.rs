@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes};
+use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Timestamp;
 
 use crate::call_item::Item;
-use crate::{StoreError, tables};
+use crate::{StoreError, batch, tables};
 
 /// How long an address is remembered from which a user has logged in.
 const KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
@@ -52,29 +52,9 @@ impl Logins {
         let (from, failed) = (from(username, address), failed(username, now));
         let keys =
             [&from, &failed].map(|key| Item::from([(tables::STATE_KEY.to_owned(), text(key))]));
-        let request = KeysAndAttributes::builder()
-            .set_keys(Some(keys.to_vec()))
-            .build()
-            .map_err(StoreError::unavailable("BatchGetItem"))?;
-        let output = self
-            .client
-            .batch_get_item()
-            .request_items(&self.table, request)
-            .send()
-            .await
-            .map_err(StoreError::unavailable("BatchGetItem"))?;
-        let left = output.unprocessed_keys.is_some_and(|left| !left.is_empty());
-        if left {
-            return Err(StoreError::Malformed {
-                what: "logins",
-                field: "UnprocessedKeys",
-            });
-        }
-        let items: HashMap<_, _> = output
-            .responses
-            .and_then(|mut all| all.remove(&self.table))
+        let items = batch::read(&self.client, &self.table, keys.to_vec(), "logins").await?;
+        let items: HashMap<_, _> = items
             .into_iter()
-            .flatten()
             .filter_map(|item| Some((item.get(tables::STATE_KEY)?.as_s().ok()?.clone(), item)))
             .collect();
         let number = |key: &str, name: &str| -> Option<i64> {
