@@ -1,8 +1,8 @@
 //! Who may have a password looked at, and when.
 //!
-//! A hash takes tens of milliseconds of a core. So strangers (logins as a user from an address from
-//! which that user has never logged in) share a bound of their own, over all instances: whatever they
-//! do, a client whose address is known is served. Failures of one user make strangers wait a little
+//! A hash takes tens of milliseconds of a core. A stranger is a login as a user from an address from
+//! which that user has not logged in before. All strangers share one bound, over all instances.
+//! Therefore a client whose address is known is served, whatever strangers do. Failures of one user make strangers wait a little
 //! longer each time, and never a client whose address is known. Nobody is ever locked out.
 
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! The channel variables that Asterisk or its modules read, and obey.
 //!
-//! A client that may set one of them decides on more than its own call: `SIPFROMDOMAIN` is written
-//! into the INVITE as it is, `MONITOR_EXEC` is run as a shell command, and `TRANSFER_CONTEXT` says
-//! where a transfer by the callee goes. The list is taken from the sources of Asterisk 20, 22 and 23
+//! A client that may set one of them decides on more than its own call. Asterisk writes
+//! `SIPFROMDOMAIN` into the INVITE as it is, and runs `MONITOR_EXEC` as a shell command.
+//! `TRANSFER_CONTEXT` says where a transfer by the callee goes. The list is taken from the sources of Asterisk 20, 22 and 23
 //! (`pbx_builtin_getvar_helper` and its kin). A test compares it with the modules of the real
 //! Asterisk that the tests run on.
 
