@@ -14,6 +14,7 @@ use crate::adoption::{Adopter, Found};
 use crate::ari::Place;
 use crate::backoff::Backoff;
 use crate::flag::Flag;
+use crate::lease::NameLease;
 
 /// How often a message is looked at until its call is over.
 pub const LOOKED_AT_EVERY: Duration = Duration::from_secs(2);
@@ -26,8 +27,8 @@ pub struct Control {
     pub adopter: Adopter,
     /// Whether events arrive.
     pub up: Arc<Flag>,
-    /// Whether the bridge has made itself known. Its clock has been compared with AWS's then.
-    pub known: Arc<Flag>,
+    /// The lease of the bridge's name. While it is held, the clock has been compared with AWS's.
+    pub lease: Arc<NameLease>,
 }
 
 impl Control {
@@ -36,7 +37,7 @@ impl Control {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = self.known.wait_for(true) => {}
+            () = self.lease.held.wait_for(true) => {}
         }
         tokio::select! {
             biased;

@@ -72,12 +72,17 @@ async fn run(settings: BridgeSettings) -> Result<bool, Box<dyn std::error::Error
         tracing::info!(%bridge_id, %address, "metrics are served");
     }
     tracing::info!(%bridge_id, "the bridge has started");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    // Whoever runs this program starts it again. Until the lease is free, it waits then.
+    let lost = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = interrupt.recv() => false,
+        () = bridge.lost() => true,
+    };
     tracing::info!(%bridge_id, live_calls = bridge.live_calls(), "the bridge is stopping");
     let clean = bridge.stop().await;
     closing.cancel();
+    if lost {
+        return Err("the lease of this BRIDGE_ID is lost".into());
+    }
     Ok(clean)
 }

@@ -25,6 +25,7 @@ pub struct Metrics {
     ari_errors: IntCounterVec,
     store_errors: IntCounter,
     websocket_up: IntGauge,
+    lease_held: IntGauge,
     circuit_open: IntGaugeVec,
     returned: IntCounterVec,
     originate_latency: Histogram,
@@ -153,6 +154,10 @@ impl Metrics {
                 "ari_websocket_up",
                 "Whether ARI's events arrive (1) or not.",
             )?,
+            lease_held: gauge(
+                "bridge_lease_held",
+                "Whether this process holds the lease of its BRIDGE_ID (1) or takes no calls (0).",
+            )?,
             originate_latency: histogram(
                 "originate_latency_seconds",
                 "From a message's receipt to ARI's answer to the dial.",
@@ -231,6 +236,11 @@ impl Metrics {
         } else {
             self.failed.inc();
         }
+    }
+
+    /// Whether this process holds the lease of its bridge's name.
+    pub(crate) fn lease_held(&self, held: bool) {
+        self.lease_held.set(held.into());
     }
 
     /// How far the clock is ahead of AWS's, in milliseconds.

@@ -83,10 +83,15 @@ fn metrics(vitals: &Vitals) -> Response {
 }
 
 fn ready(vitals: &Vitals) -> Response {
-    let detail = match (vitals.is_up(), vitals.waiting_reason()) {
-        (true, None) => return "ready\n".into_response(),
-        (false, _) => "ARI's events do not arrive\n".to_owned(),
-        (true, Some(reason)) => format!("circuit open: {reason}\n"),
+    let detail = match (
+        vitals.lease_refusal(),
+        vitals.is_up(),
+        vitals.waiting_reason(),
+    ) {
+        (None, true, None) => return "ready\n".into_response(),
+        (Some(refusal), _, _) => format!("lease of BRIDGE_ID refused: {refusal}\n"),
+        (None, false, _) => "ARI's events do not arrive\n".to_owned(),
+        (None, true, Some(reason)) => format!("circuit open: {reason}\n"),
     };
     (StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
 }

@@ -9,6 +9,7 @@ use cloud::{CallQueue, CallStore, Clock, Heartbeats};
 
 use crate::ari::{AriClient, AriError, Asterisk};
 use crate::metrics::Metrics;
+use crate::processes::{Processes, ThisProcess};
 use crate::settings::BridgeSettings;
 
 /// Everything outside the bridge that it works with.
@@ -26,6 +27,8 @@ pub struct Outside {
     pub heartbeats: Arc<dyn SignsOfLife>,
     /// The administrator's switch.
     pub pause: Arc<dyn Pause>,
+    /// This process, and the others of this machine.
+    pub processes: Arc<dyn Processes>,
     /// The wall clock.
     pub clock: Clock,
 }
@@ -58,6 +61,7 @@ impl Outside {
                 aws.dynamodb.clone(),
                 settings.state_table.clone(),
             )),
+            processes: ThisProcess::new(settings.boot_id.as_deref()),
             clock: Clock::system(),
         })
     }

@@ -15,6 +15,7 @@ use crate::backoff::Backoff;
 use crate::call_task::CallTask;
 use crate::circuits::{Admission, Pass};
 use crate::flag::Flag;
+use crate::lease::NameLease;
 use crate::pacer::Pacer;
 use crate::registry::Busy;
 use crate::returning;
@@ -34,8 +35,8 @@ pub struct Poller {
     pub pacer: Arc<Pacer>,
     /// Whether events arrive.
     pub up: Arc<Flag>,
-    /// Whether the bridge has made itself known.
-    pub known: Arc<Flag>,
+    /// The lease of the bridge's name.
+    pub lease: Arc<NameLease>,
     /// The calls' tasks.
     pub tasks: TaskTracker,
 }
@@ -98,7 +99,7 @@ impl Poller {
     /// permission to try an open circuit if it is only one.
     async fn wait_for_slots(&self) -> (Vec<OwnedSemaphorePermit>, Option<Pass>) {
         loop {
-            self.known.wait_for(true).await;
+            self.lease.held.wait_for(true).await;
             self.up.wait_for(true).await;
             self.shared.ari_breaker.closed().await;
             self.shared.store_breaker.closed().await;

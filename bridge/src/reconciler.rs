@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::adoption::{Adopter, Found};
 use crate::ari::Place;
 use crate::flag::Flag;
+use crate::lease::NameLease;
 
 /// How often it is done while nothing has happened: the index of calls lags a little, so one look may miss one.
 const EVERY: Duration = Duration::from_secs(20);
@@ -40,8 +41,8 @@ pub struct Reconciler {
     pub adopter: Adopter,
     /// Whether events arrive.
     pub up: Arc<Flag>,
-    /// Whether the bridge has made itself known. Its clock has been compared with AWS's then.
-    pub known: Arc<Flag>,
+    /// The lease of the bridge's name. While it is held, the clock has been compared with AWS's.
+    pub lease: Arc<NameLease>,
 }
 
 impl Reconciler {
@@ -50,7 +51,7 @@ impl Reconciler {
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            () = self.known.wait_for(true) => {}
+            () = self.lease.held.wait_for(true) => {}
         }
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use cloud::aws::Clients;
+use cloud::lease::LeaseRefusal;
 use cloud::ports::Calls;
 use cloud::queue::MAX_WAIT;
 use domain::{CallId, WaitingReason};
@@ -26,6 +27,7 @@ use crate::deleter;
 use crate::flag::Flag;
 use crate::hangup::hang_up_if_ours;
 use crate::heart::Heart;
+use crate::lease::NameLease;
 use crate::metrics::{Counts, Metrics};
 use crate::outside::Outside;
 use crate::pacer::Pacer;
@@ -59,10 +61,17 @@ pub struct Vitals {
     metrics: Arc<Metrics>,
     registry: Arc<Registry>,
     up: Arc<Flag>,
+    lease: Arc<NameLease>,
     circuits: Arc<Circuits>,
 }
 
 impl Vitals {
+    /// Why this process does not hold the lease of its bridge's name, if it was refused.
+    #[must_use]
+    pub fn lease_refusal(&self) -> Option<LeaseRefusal> {
+        self.lease.refusal()
+    }
+
     /// Whether events arrive, so that calls can be placed.
     #[must_use]
     pub fn is_up(&self) -> bool {
@@ -94,6 +103,8 @@ pub struct Bridge {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     up: Arc<Flag>,
+    lease: Arc<NameLease>,
+    lost: CancellationToken,
     circuits: Arc<Circuits>,
     shutdown_timeout: Duration,
 }
@@ -138,7 +149,8 @@ impl Bridge {
         let errands = TaskTracker::new();
         let registry = Arc::new(Registry::default());
         let up = Arc::new(Flag::default());
-        let known = Arc::new(Flag::default());
+        let lease = Arc::new(NameLease::default());
+        let lost = CancellationToken::new();
         let circuits = Circuits::new();
         let (orphans_tx, orphans) = mpsc::channel(ORPHANS);
         let (done, done_rx) = mpsc::channel(deleter::BACKLOG);
@@ -150,6 +162,7 @@ impl Bridge {
             metrics: Arc::clone(&metrics),
             orphans: orphans_tx,
             up: Arc::clone(&up),
+            lease: Arc::clone(&lease),
         };
         errands.spawn(listener.run(closing.clone()));
         errands.spawn(hang_up_orphans(
@@ -162,6 +175,8 @@ impl Bridge {
             bridge_id: settings.bridge_id.clone(),
             started_at: outside.clock.now(),
             heartbeats: Arc::clone(&outside.heartbeats),
+            calls: Arc::clone(&outside.calls),
+            processes: Arc::clone(&outside.processes),
             clock: outside.clock.clone(),
             own_clock,
             ahead,
@@ -169,7 +184,8 @@ impl Bridge {
             registry: Arc::clone(&registry),
             metrics: Arc::clone(&metrics),
             up: Arc::clone(&up),
-            known: Arc::clone(&known),
+            lease: Arc::clone(&lease),
+            lost: lost.clone(),
             circuits: Arc::clone(&circuits),
         };
         errands.spawn(heart.run(closing.clone()));
@@ -203,13 +219,13 @@ impl Bridge {
             slots: Arc::clone(&slots),
             tasks: tasks.clone(),
         };
-        start_followers(&tasks, &adopter, (&up, &known), &stopping);
+        start_followers(&tasks, &adopter, (&up, &lease), &stopping);
         let poller = Poller {
             shared: Arc::clone(&shared),
             slots,
             pacer,
             up: Arc::clone(&up),
-            known,
+            lease: Arc::clone(&lease),
             tasks: tasks.clone(),
         };
         for _ in 0..pollers {
@@ -225,9 +241,17 @@ impl Bridge {
             registry,
             metrics,
             up,
+            lease,
+            lost,
             circuits,
             shutdown_timeout,
         }
+    }
+
+    /// Waits until another process has taken the lease of this bridge's name, or this bridge has
+    /// given the lease up because its Asterisk is another one. Nothing is left to do then but to stop.
+    pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.lost.clone().cancelled_owned()
     }
 
     /// Whether events arrive, so that calls can be placed.
@@ -254,6 +278,7 @@ impl Bridge {
             metrics: Arc::clone(&self.metrics),
             registry: Arc::clone(&self.registry),
             up: Arc::clone(&self.up),
+            lease: Arc::clone(&self.lease),
             circuits: Arc::clone(&self.circuits),
         }
     }
@@ -309,7 +334,7 @@ impl Drop for Bridge {
 fn start_followers(
     tasks: &TaskTracker,
     adopter: &Adopter,
-    (up, known): (&Arc<Flag>, &Arc<Flag>),
+    (up, lease): (&Arc<Flag>, &Arc<NameLease>),
     stopping: &CancellationToken,
 ) {
     if let Some(queue) = &adopter.shared.outside.control {
@@ -317,14 +342,14 @@ fn start_followers(
             queue: Arc::clone(queue),
             adopter: adopter.clone(),
             up: Arc::clone(up),
-            known: Arc::clone(known),
+            lease: Arc::clone(lease),
         };
         tasks.spawn(control.run(stopping.clone()));
     }
     let reconciler = Reconciler {
         adopter: adopter.clone(),
         up: Arc::clone(up),
-        known: Arc::clone(known),
+        lease: Arc::clone(lease),
     };
     tasks.spawn(reconciler.run(stopping.clone()));
 }

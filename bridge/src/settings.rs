@@ -108,6 +108,9 @@ impl AriSettings {
 pub struct BridgeSettings {
     /// `BRIDGE_ID`
     pub bridge_id: BridgeId,
+    /// `BOOT_ID`: names the machine's present boot, where `/proc/sys` is hidden from the bridge. The
+    /// systemd unit sets it.
+    pub boot_id: Option<String>,
     /// Asterisk.
     pub ari: AriSettings,
     /// `CALLS_TABLE`
@@ -194,6 +197,7 @@ impl BridgeSettings {
         let first_delay = reader.number("ARI_RETRY_DELAY", 300, 1, 60_000);
         let settings = Self {
             bridge_id: bridge_id?,
+            boot_id: reader.text("BOOT_ID"),
             ari: ari?,
             calls_table: calls_table?,
             state_table: state_table?,

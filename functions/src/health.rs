@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cloud::heartbeats::GONE_AFTER;
+use cloud::lease::LeaseRefusal;
 use cloud::ports::{Calls, SignsOfLife};
 use cloud::queue::Depth;
 use cloud::{CallQueue, CallStore, Heartbeat, Heartbeats, StoreError, clock, error, tables};
@@ -98,6 +99,11 @@ pub struct BridgeHealth {
     /// How many seconds its clock is ahead of AWS's (negative: behind), if that is known. A bridge that
     /// is more than 20 s away takes no calls.
     pub clock_ahead_seconds: Option<i64>,
+    /// Why another process with the name of this bridge takes no calls, if there is one:
+    /// `another_process` (this bridge holds the lease of the name) or `another_asterisk` (the calls of
+    /// the name are on another Asterisk). New reasons may be added.
+    #[schema(example = "another_process")]
+    pub lease_refused: Option<String>,
     /// Its release.
     #[schema(example = "0.1.0")]
     pub version: String,
@@ -215,7 +221,7 @@ fn bridge_health(heartbeat: &Heartbeat, now: Timestamp) -> BridgeHealth {
     let age = now.since(heartbeat.at);
     let status = if age > GONE_AFTER || !heartbeat.events_up {
         Condition::Unhealthy
-    } else if heartbeat.ari_up && heartbeat.waiting.is_none() {
+    } else if heartbeat.ari_up && heartbeat.waiting.is_none() && refusal(heartbeat, now).is_none() {
         Condition::Healthy
     } else {
         Condition::Degraded
@@ -229,8 +235,15 @@ fn bridge_health(heartbeat: &Heartbeat, now: Timestamp) -> BridgeHealth {
         waiting_reason: heartbeat.waiting.map(|reason| reason.to_string()),
         live_calls: heartbeat.live_calls,
         clock_ahead_seconds: heartbeat.clock_ahead_ms.map(|ahead| ahead / 1_000),
+        lease_refused: refusal(heartbeat, now).map(|refusal| refusal.to_string()),
         version: heartbeat.version.clone(),
     }
+}
+
+/// Why another process of the bridge's name was refused, if that process still tries.
+pub(crate) fn refusal(heartbeat: &Heartbeat, now: Timestamp) -> Option<LeaseRefusal> {
+    let (refusal, at) = heartbeat.refused?;
+    (now.since(at) <= GONE_AFTER).then_some(refusal)
 }
 
 /// One text from those of all bridges: each family once, with the samples of all of them.
@@ -296,6 +309,7 @@ mod tests {
             waiting: None,
             live_calls: 3,
             clock_ahead_ms: Some(-1_500),
+            refused: None,
             metrics: format!(
                 "# HELP a_total A.\n# TYPE a_total counter\na_total{{bridge_id=\"{id}\"}} 1\n"
             ),
@@ -325,6 +339,13 @@ mod tests {
         let gone = || beat("gone", 46, true, true);
         let deaf = || beat("deaf", 5, false, true);
         let no_ari = || beat("no-ari", 5, true, false);
+        let wanted = |seconds_ago| Heartbeat {
+            refused: Some((
+                LeaseRefusal::AnotherProcess,
+                NOW.minus(Duration::from_secs(seconds_ago)),
+            )),
+            ..good()
+        };
         for (expected, bridges, age) in [
             (Healthy, vec![good()], None),
             (Healthy, vec![good()], Some(60)),
@@ -332,6 +353,8 @@ mod tests {
             (Degraded, vec![good(), gone()], None),
             (Degraded, vec![good(), deaf()], None),
             (Degraded, vec![no_ari()], None),
+            (Degraded, vec![wanted(45)], None),
+            (Healthy, vec![wanted(46)], None),
             (Unhealthy, vec![gone(), deaf()], None),
             (Unhealthy, vec![], None),
         ] {

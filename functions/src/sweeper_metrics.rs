@@ -7,6 +7,7 @@ use domain::Timestamp;
 use serde_json::{Map, Value, json};
 
 use crate::embedded_metrics::Namespace;
+use crate::health::refusal;
 use crate::sweeper::Swept;
 
 /// One line of `CloudWatch`'s embedded metric format for the run, and one for each bridge.
@@ -46,6 +47,10 @@ fn of_bridge(namespace: &Namespace, heartbeat: &Heartbeat, now: Timestamp) -> Va
             (json!(u8::from(heartbeat.waiting.is_some())), "Count"),
         ),
         ("bridge_live_calls", (json!(heartbeat.live_calls), "Count")),
+        (
+            "bridge_lease_refused",
+            (json!(u8::from(refusal(heartbeat, now).is_some())), "Count"),
+        ),
     ];
     if let Some(ahead) = heartbeat.clock_ahead_ms {
         let ahead = Duration::from_millis(ahead.unsigned_abs()).as_secs_f64();
@@ -108,6 +113,8 @@ fn line(
 
 #[cfg(test)]
 mod tests {
+    use cloud::lease::LeaseRefusal;
+
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -123,6 +130,10 @@ mod tests {
             waiting: Some(domain::WaitingReason::TrunkUnavailable),
             live_calls: 3,
             clock_ahead_ms: Some(-1_500),
+            refused: Some((
+                LeaseRefusal::AnotherAsterisk,
+                NOW.minus(Duration::from_secs(9)),
+            )),
             metrics: metrics.to_owned(),
         }
     }
@@ -152,6 +163,7 @@ mod tests {
             ("bridge_events_up", json!(1)),
             ("bridge_circuit_open", json!(1)),
             ("bridge_live_calls", json!(3)),
+            ("bridge_lease_refused", json!(1)),
             ("bridge_clock_off_seconds", json!(1.5)),
             ("bridge_calls_ended_total", json!(7.0)),
             ("bridge_calls_failed_total", json!(2.0)),

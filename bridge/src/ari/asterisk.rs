@@ -134,6 +134,15 @@ pub enum SocketLost {
     /// Not even pings are answered.
     #[error("nothing was heard for {} s", .0.as_secs())]
     Silent(Duration),
+    /// The lease of the bridge's name is for another Asterisk.
+    #[error("this Asterisk is another one than the one that this bridge worked with")]
+    OtherAsterisk,
+    /// Asterisk did not say which one it is.
+    #[error("Asterisk did not tell its entity id")]
+    Unnamed(#[source] AriError),
+    /// This process may not use the application (any more).
+    #[error("another process holds the lease of this BRIDGE_ID")]
+    NotLeased,
     /// Two bridges have the same `ARI_APP`.
     #[error(
         "another client has taken over the Stasis application: each bridge needs its own ARI_APP"
@@ -245,6 +254,14 @@ pub trait Asterisk: Send + Sync {
     /// # Errors
     /// [`AriError`] if Asterisk does not answer.
     async fn started_at(&self) -> Result<Option<Timestamp>, AriError>;
+
+    /// The entity id of this Asterisk, which is its own among all Asterisks; `None` if Asterisk has
+    /// no id of its own. Asterisk takes the id from a network card unless `entityid` in
+    /// `asterisk.conf` sets it.
+    ///
+    /// # Errors
+    /// [`AriError`] if Asterisk does not answer.
+    async fn entity_id(&self) -> Result<Option<String>, AriError>;
 
     /// Whether Asterisk answers and takes our credentials.
     ///

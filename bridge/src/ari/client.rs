@@ -665,10 +665,32 @@ impl Asterisk for AriClient {
         Ok(text.as_deref().and_then(Timestamp::from_asterisk))
     }
 
+    async fn entity_id(&self) -> Result<Option<String>, AriError> {
+        #[derive(Deserialize)]
+        struct Info {
+            system: Option<System>,
+        }
+        #[derive(Deserialize)]
+        struct System {
+            entity_id: Option<String>,
+        }
+        let answer = self.send(SYSTEM_INFO).await?;
+        answer.expect_success(SYSTEM_INFO.name)?;
+        let info: Info = answer.json(SYSTEM_INFO.name)?;
+        let id = info.system.and_then(|system| system.entity_id);
+        Ok(id.filter(|id| is_own(id)))
+    }
+
     async fn ping(&self) -> Result<(), AriError> {
         let answer = self.send(SYSTEM_INFO).await?;
         answer.expect_success(SYSTEM_INFO.name)
     }
+}
+
+/// Whether an entity id tells one Asterisk from another: an Asterisk that finds no network card has
+/// zeros only.
+fn is_own(entity_id: &str) -> bool {
+    entity_id.bytes().any(|byte| !matches!(byte, b'0' | b':'))
 }
 
 /// Whether Asterisk refused to make a channel, for whichever reason.

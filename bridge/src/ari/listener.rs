@@ -13,6 +13,7 @@ use crate::ari::event::Incoming;
 use crate::ari::{Asterisk, ChannelEventKind, SocketLost};
 use crate::backoff::Backoff;
 use crate::flag::Flag;
+use crate::lease::NameLease;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 
@@ -31,17 +32,25 @@ pub struct Listener {
     pub orphans: mpsc::Sender<CallId>,
     /// Whether events arrive now: nothing may be created while they do not.
     pub up: Arc<Flag>,
+    /// The lease of the bridge's name. A process that does not hold it leaves the application alone.
+    pub lease: Arc<NameLease>,
 }
 
 impl Listener {
-    /// Keeps the socket connected until `stop`.
+    /// Keeps the socket connected while the lease is held, until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                () = self.lease.held.wait_for(true) => {}
+            }
             let since = Instant::now();
             let lost = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
+                () = self.lease.held.wait_for(false) => SocketLost::NotLeased,
                 lost = self.connect_and_read() => lost,
             };
             self.up.set(false);
@@ -49,16 +58,35 @@ impl Listener {
             if since.elapsed() > STABLE_AFTER && !matches!(lost, SocketLost::Replaced) {
                 backoff.reset();
             }
+            let again = async {
+                tokio::time::sleep(backoff.next_delay()).await;
+                // Perhaps by a process of the same name that has taken the lease.
+                if matches!(lost, SocketLost::Replaced) {
+                    self.lease.next_renewal().await;
+                }
+            };
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                () = tokio::time::sleep(backoff.next_delay()) => {}
+                () = self.lease.held.wait_for(false) => {}
+                () = again => {}
             }
         }
         self.up.set(false);
     }
 
     async fn connect_and_read(&self) -> SocketLost {
+        match self.ari.entity_id().await {
+            // The lease was taken while no Asterisk answered, or the address leads elsewhere now.
+            Ok(Some(asterisk)) if !self.lease.names(&asterisk) => {
+                self.lease.next_renewal().await;
+                if !self.lease.names(&asterisk) {
+                    return SocketLost::OtherAsterisk;
+                }
+            }
+            Ok(_) => {}
+            Err(error) => return SocketLost::Unnamed(error),
+        }
         let mut socket = match self.ari.connect().await {
             Ok(socket) => socket,
             Err(lost) => return lost,

@@ -1,15 +1,17 @@
 //! The bridges' heartbeats in the table `state`: who is there, and how each is.
 //!
 //! One item a bridge, written every few seconds, and one that names them all, so that reading
-//! them needs no scan.
+//! them needs no scan. The item of a bridge is also the lease of its name: see [`crate::lease`].
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::primitives::Blob;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use domain::{BridgeId, Timestamp, WaitingReason};
 use flate2::Compression;
 use flate2::read::ZlibDecoder;
@@ -17,13 +19,19 @@ use flate2::write::ZlibEncoder;
 
 use crate::aws_date::DateReader;
 use crate::call_item::Item;
-use crate::ports::{Beaten, SignsOfLife};
-use crate::{StoreError, batch, tables};
+use crate::lease::{LastBeat, Lease, LeaseClaim, LeaseRefusal};
+use crate::ports::{BeatOutcome, Beaten, SignsOfLife};
+use crate::{StoreError, batch, lease, tables};
 
 /// How often a bridge writes one.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(10);
 /// A bridge that has been silent for this long is taken for gone.
 pub const GONE_AFTER: Duration = Duration::from_secs(45);
+
+/// The attributes of the lease.
+const PROCESS: &str = "process";
+const PLACE: &str = "place";
+const ASTERISK: &str = "asterisk";
 
 /// The item that names the bridges.
 pub(crate) const BRIDGES: &str = "bridges";
@@ -55,6 +63,9 @@ pub struct Heartbeat {
     pub clock_ahead_ms: Option<i64>,
     /// Its metrics in Prometheus' text format.
     pub metrics: String,
+    /// The last process that was refused the lease of this name, and when. Bridges do not write it
+    /// with their heartbeats.
+    pub refused: Option<(LeaseRefusal, Timestamp)>,
 }
 
 /// The heartbeats.
@@ -108,41 +119,66 @@ impl SignsOfLife for Heartbeats {
         self.change_bridges("ADD ids :ids", bridge).await
     }
 
-    async fn beat(&self, heartbeat: &Heartbeat) -> Result<Beaten, StoreError> {
-        let waiting = heartbeat.waiting.map(|reason| text(reason.as_str()));
-        let ahead = heartbeat.clock_ahead_ms.map(|ahead| number(&ahead));
-        let optional = [("waiting", waiting), ("clock_ahead_ms", ahead)];
-        let optional = optional
-            .into_iter()
-            .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    async fn beat(&self, heartbeat: &Heartbeat, claim: &LeaseClaim) -> Result<Beaten, StoreError> {
         let date = DateReader::default();
-        let output = self
+        let update = write(heartbeat, claim);
+        let sent = self
             .client
-            .put_item()
+            .update_item()
             .table_name(&self.table)
+            .key(tables::STATE_KEY, text(&key(&heartbeat.bridge_id)))
+            .update_expression(update.expression())
+            .condition_expression(condition(claim))
+            .set_expression_attribute_names(Some(update.names))
+            .set_expression_attribute_values(Some(update.values))
             .return_values(ReturnValue::AllOld)
-            .set_item(Some(optional.collect()))
-            .item(tables::STATE_KEY, text(&key(&heartbeat.bridge_id)))
-            .item("bridge_id", text(heartbeat.bridge_id.as_str()))
-            .item("at", number(&heartbeat.at.as_millis()))
-            .item("started_at", number(&heartbeat.started_at.as_millis()))
-            .item("version", text(&heartbeat.version))
-            .item("events_up", AttributeValue::Bool(heartbeat.events_up))
-            .item("ari_up", AttributeValue::Bool(heartbeat.ari_up))
-            .item("live_calls", number(&heartbeat.live_calls))
-            .item(
-                "metrics",
-                AttributeValue::B(Blob::new(pack(&heartbeat.metrics))),
-            )
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .customize()
             .interceptor(date.clone())
             .send()
-            .await
-            .map_err(StoreError::unavailable("PutItem"))?;
+            .await;
+        let outcome = match sent {
+            Ok(output) => BeatOutcome::Written {
+                is_first: output.attributes.is_none(),
+            },
+            Err(error) => match error.as_service_error() {
+                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                    BeatOutcome::Refused(failed.item().map(stored_lease).unwrap_or_default())
+                }
+                _ => return Err(StoreError::unavailable("UpdateItem")(error)),
+            },
+        };
         Ok(Beaten {
-            is_first: output.attributes.is_none(),
+            outcome,
             date: date.date(),
         })
+    }
+
+    async fn note_refusal(
+        &self,
+        bridge: &BridgeId,
+        refusal: LeaseRefusal,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let noted = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .key(tables::STATE_KEY, text(&key(bridge)))
+            .update_expression("SET refused_at = :at, refusal = :refusal")
+            .condition_expression("attribute_exists(bridge_id)")
+            .expression_attribute_values(":at", number(&at.as_millis()))
+            .expression_attribute_values(":refusal", text(refusal.as_str()))
+            .send()
+            .await;
+        match noted {
+            Ok(_) => Ok(()),
+            Err(error) => match error.as_service_error() {
+                // There is no holder (any more), so that there is nothing to say.
+                Some(UpdateItemError::ConditionalCheckFailedException(_)) => Ok(()),
+                _ => Err(StoreError::unavailable("UpdateItem")(error)),
+            },
+        }
     }
 
     async fn read(&self) -> Result<Vec<Heartbeat>, StoreError> {
@@ -175,6 +211,117 @@ impl SignsOfLife for Heartbeats {
     }
 }
 
+/// What a heartbeat sets, and what it removes.
+#[derive(Default)]
+struct Update {
+    set: Vec<&'static str>,
+    remove: Vec<&'static str>,
+    names: HashMap<String, String>,
+    values: HashMap<String, AttributeValue>,
+}
+
+impl Update {
+    /// Sets an attribute, or removes it if there is no value.
+    fn put(&mut self, name: &'static str, value: Option<AttributeValue>) {
+        self.names.insert(format!("#{name}"), name.to_owned());
+        match value {
+            Some(value) => {
+                self.set.push(name);
+                self.values.insert(format!(":{name}"), value);
+            }
+            None => self.remove.push(name),
+        }
+    }
+
+    fn expression(&self) -> String {
+        let set = self.set.iter().map(|name| format!("#{name} = :{name}"));
+        let set = set.collect::<Vec<_>>().join(", ");
+        if self.remove.is_empty() {
+            return format!("SET {set}");
+        }
+        let remove: Vec<_> = self.remove.iter().map(|name| format!("#{name}")).collect();
+        format!("SET {set} REMOVE {}", remove.join(", "))
+    }
+}
+
+/// What a heartbeat writes. An Asterisk that is not known leaves the lease's Asterisk as it is.
+fn write(heartbeat: &Heartbeat, claim: &LeaseClaim) -> Update {
+    let mut update = Update::default();
+    let flag = |up| Some(AttributeValue::Bool(up));
+    update.put("bridge_id", Some(text(heartbeat.bridge_id.as_str())));
+    update.put("at", Some(number(&heartbeat.at.as_millis())));
+    update.put(
+        "started_at",
+        Some(number(&heartbeat.started_at.as_millis())),
+    );
+    update.put("version", Some(text(&heartbeat.version)));
+    update.put("events_up", flag(heartbeat.events_up));
+    update.put("ari_up", flag(heartbeat.ari_up));
+    update.put("live_calls", Some(number(&heartbeat.live_calls)));
+    update.put(
+        "waiting",
+        heartbeat.waiting.map(|reason| text(reason.as_str())),
+    );
+    update.put(
+        "clock_ahead_ms",
+        heartbeat.clock_ahead_ms.map(|ahead| number(&ahead)),
+    );
+    let metrics = AttributeValue::B(Blob::new(pack(&heartbeat.metrics)));
+    update.put("metrics", Some(metrics));
+    let holds = !claim.gives_up;
+    update.put(PROCESS, holds.then(|| text(&claim.process)));
+    update.put(PLACE, claim.place.as_deref().filter(|_| holds).map(text));
+    if let Some(asterisk) = &claim.asterisk {
+        update.put(ASTERISK, Some(text(asterisk)));
+    }
+    if claim.takes {
+        update.put("refusal", None);
+        update.put("refused_at", None);
+    }
+    // For the condition; an expression must use every name and value that comes with it.
+    update
+        .names
+        .insert("#process".to_owned(), PROCESS.to_owned());
+    update.values.insert(":me".to_owned(), text(&claim.process));
+    if let Some(gone) = &claim.instead_of {
+        update
+            .values
+            .insert(":gone".to_owned(), text(&gone.process));
+        update
+            .values
+            .insert(":gone_at".to_owned(), number(&gone.at.as_millis()));
+    }
+    update
+}
+
+/// When a heartbeat may be written: see [`Lease::admits`].
+fn condition(claim: &LeaseClaim) -> String {
+    let mut condition = "(attribute_not_exists(#process) OR #process = :me".to_owned();
+    if claim.instead_of.is_some() {
+        condition += " OR (#process = :gone AND #at = :gone_at)";
+    }
+    condition += ")";
+    if claim.asterisk.is_some() && !claim.moves {
+        condition += " AND (attribute_not_exists(#asterisk) OR #asterisk = :asterisk)";
+    }
+    condition
+}
+
+fn stored_lease(item: &Item) -> Lease {
+    let name = |attribute| lease::name(item.get(attribute)?.as_s().ok()?);
+    let at = time(item, "at").unwrap_or(Timestamp::from_millis(0));
+    Lease {
+        holder: name(PROCESS).map(|process| LastBeat { process, at }),
+        place: name(PLACE),
+        asterisk: name(ASTERISK),
+    }
+}
+
+fn time(item: &Item, name: &str) -> Option<Timestamp> {
+    let millis = item.get(name)?.as_n().ok()?.parse().ok()?;
+    Some(Timestamp::from_millis(millis))
+}
+
 pub(crate) fn key(bridge: &BridgeId) -> String {
     format!("bridge#{bridge}")
 }
@@ -202,10 +349,6 @@ fn unpack(value: &AttributeValue) -> Option<String> {
 /// Attributes of another release that are missing read as their least.
 fn decode(item: &Item) -> Option<Heartbeat> {
     let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok());
-    let time = |name: &str| {
-        let millis = item.get(name)?.as_n().ok()?.parse().ok()?;
-        Some(Timestamp::from_millis(millis))
-    };
     let flag = |name: &str| {
         item.get(name)
             .and_then(|value| value.as_bool().ok())
@@ -214,8 +357,8 @@ fn decode(item: &Item) -> Option<Heartbeat> {
     };
     Some(Heartbeat {
         bridge_id: text("bridge_id")?.parse().ok()?,
-        at: time("at")?,
-        started_at: time("started_at")?,
+        at: time(item, "at")?,
+        started_at: time(item, "started_at")?,
         version: text("version").cloned().unwrap_or_default(),
         events_up: flag("events_up"),
         ari_up: flag("ari_up"),
@@ -228,6 +371,9 @@ fn decode(item: &Item) -> Option<Heartbeat> {
             .get("clock_ahead_ms")
             .and_then(|value| value.as_n().ok()?.parse().ok()),
         metrics: item.get("metrics").and_then(unpack).unwrap_or_default(),
+        refused: text("refusal")
+            .and_then(|refusal| refusal.parse().ok())
+            .zip(time(item, "refused_at")),
     })
 }
 

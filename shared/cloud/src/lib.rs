@@ -13,6 +13,7 @@ pub mod dead_letters;
 pub mod error;
 pub mod heartbeats;
 pub mod kept_keys;
+pub mod lease;
 pub mod listing;
 pub mod logins;
 pub mod password;

@@ -10,6 +10,7 @@ use domain::{
 };
 
 use crate::calls::{Claim, Creation, PendingEnd, Saved, SenderId, Takeover, Unsent};
+use crate::lease::{Lease, LeaseClaim, LeaseRefusal};
 use crate::queue::{Delivery, Receipt};
 use crate::{Heartbeat, StoreError};
 
@@ -185,13 +186,25 @@ pub trait Pause: Send + Sync {
     async fn is_on(&self) -> Result<bool, StoreError>;
 }
 
-/// What a heartbeat found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The answer to a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beaten {
-    /// There was none before: somebody has forgotten the bridge, or the table was lost.
-    pub is_first: bool,
+    /// What became of the heartbeat.
+    pub outcome: BeatOutcome,
     /// The time by AWS's clock, in whole seconds, if the answer tells.
     pub date: Option<Timestamp>,
+}
+
+/// What became of a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BeatOutcome {
+    /// It was written: this process holds the lease of its bridge's name.
+    Written {
+        /// There was none before: somebody has forgotten the bridge, or the table was lost.
+        is_first: bool,
+    },
+    /// It was not written, because the lease as it is stored does not admit this process.
+    Refused(Lease),
 }
 
 /// The bridges' signs of life.
@@ -203,11 +216,23 @@ pub trait SignsOfLife: Send + Sync {
     /// If the table cannot be written.
     async fn announce(&self, bridge: &BridgeId) -> Result<(), StoreError>;
 
-    /// Writes a heartbeat. If it is the first, the bridge has to announce itself again.
+    /// Writes a heartbeat, and with it takes, renews or gives up the lease of the bridge's name. If
+    /// the heartbeat is the first one, the bridge has to announce itself again.
+    ///
+    /// # Errors
+    /// If the table cannot be written; the heartbeat may have been written.
+    async fn beat(&self, heartbeat: &Heartbeat, claim: &LeaseClaim) -> Result<Beaten, StoreError>;
+
+    /// Notes in the holder's heartbeat that another process of the same name was refused at `at`.
     ///
     /// # Errors
     /// If the table cannot be written.
-    async fn beat(&self, heartbeat: &Heartbeat) -> Result<Beaten, StoreError>;
+    async fn note_refusal(
+        &self,
+        bridge: &BridgeId,
+        refusal: LeaseRefusal,
+        at: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// The last heartbeat of every bridge, by name.
     ///

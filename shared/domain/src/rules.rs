@@ -101,6 +101,8 @@ rules! {
     HangupRemembered: "A hangup that was wanted before its bridge was lost is asked for again.",
     WaitingSentOn: "An answered call that waits is sent on when its bridge is back.",
     BridgeAnnounced: "A bridge makes itself known before it takes calls.",
+    NameLeased: "Of two processes with one name, one acts.",
+    AsteriskLeased: "A name does not move to another Asterisk while its calls may be up.",
     SweptWhenPending: "A call that nobody takes expires.",
     SweptWhenLost: "A call whose bridge is gone for good is ended.",
     SweptAfterDeadlineOnly: "A call is not ended for another bridge before its deadline.",

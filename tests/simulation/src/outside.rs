@@ -11,7 +11,9 @@ use bridge::ari::{
     AriError, Asterisk, Canary, Channel, ChannelReply, EndpointState, EventStream, NewChannel,
     PlaybackId, SocketLost,
 };
+use bridge::processes::Processes;
 use cloud::calls::{Claim, Creation, PendingEnd, Saved, SenderId, Takeover, Unsent};
+use cloud::lease::{LeaseClaim, LeaseRefusal};
 use cloud::ports::{Beaten, Calls, Control, Pause, Queue, SignsOfLife};
 use cloud::queue::{Delivery, Receipt};
 use cloud::{Heartbeat, StoreError};
@@ -44,8 +46,8 @@ pub struct Messages {
 pub struct Ari {
     /// Who asks.
     pub process: Arc<Process>,
-    /// Which Asterisk.
-    pub host: usize,
+    /// Which bridge.
+    pub bridge: usize,
 }
 
 /// What a bridge works with.
@@ -59,11 +61,12 @@ pub fn of_bridge(process: &Arc<Process>, bridge: usize) -> Outside {
     Outside {
         ari: Arc::new(Ari {
             process: Arc::clone(process),
-            host: bridge,
+            bridge,
         }),
         calls: Arc::clone(&store) as Arc<dyn Calls>,
         heartbeats: Arc::clone(&store) as Arc<dyn SignsOfLife>,
         pause: store,
+        processes: Arc::clone(process) as Arc<dyn Processes>,
         queue: messages(None),
         control: Some(messages(Some(name(bridge)))),
         clock: process.clock(),
@@ -226,12 +229,25 @@ impl SignsOfLife for Store {
             .await
     }
 
-    async fn beat(&self, heartbeat: &Heartbeat) -> Result<Beaten, StoreError> {
-        let heartbeat = heartbeat.clone();
+    async fn beat(&self, heartbeat: &Heartbeat, claim: &LeaseClaim) -> Result<Beaten, StoreError> {
+        let (heartbeat, claim) = (heartbeat.clone(), claim.clone());
         let request = move |world: &Arc<World>, state: &mut State| {
-            state.signs.beat(heartbeat.clone(), world.now())
+            state.signs.beat(heartbeat.clone(), &claim, world.now())
         };
         self.ask(None, request).await
+    }
+
+    async fn note_refusal(
+        &self,
+        bridge: &BridgeId,
+        refusal: LeaseRefusal,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let bridge = bridge.clone();
+        self.ask(None, move |_, state| {
+            state.signs.note_refusal(&bridge, refusal, at);
+        })
+        .await
     }
 
     async fn read(&self) -> Result<Vec<Heartbeat>, StoreError> {
@@ -413,7 +429,7 @@ impl Ari {
         about: Option<CallId>,
         request: impl Fn(&Arc<World>, &mut State, usize) -> T + Send + Sync + 'static,
     ) -> Result<T, AriError> {
-        let host = self.host;
+        let host = self.process.host;
         let request = move |world: &Arc<World>, state: &mut State| request(world, state, host);
         let answer = self.process.ask(Service::Ari, about, request).await;
         answer.map_err(|NoAnswer { sent }| AriError::NoAnswer {
@@ -424,7 +440,7 @@ impl Ari {
     }
 
     fn app(&self) -> String {
-        name(self.host)
+        name(self.bridge)
     }
 }
 
@@ -567,6 +583,11 @@ impl Asterisk for Ari {
             state.switches[host].seen_by(&app)
         })
         .await
+    }
+
+    async fn entity_id(&self) -> Result<Option<String>, AriError> {
+        self.ask("info", None, |_, _, host| Some(format!("asterisk-{host}")))
+            .await
     }
 
     async fn started_at(&self) -> Result<Option<Timestamp>, AriError> {

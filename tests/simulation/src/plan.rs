@@ -190,7 +190,16 @@ pub enum Fault {
     Twin {
         /// Of which.
         bridge: usize,
+        /// On a machine with an Asterisk of its own, or beside the first process.
+        elsewhere: bool,
         /// For how long.
+        lasts: Duration,
+    },
+    /// A bridge is replaced: the new process starts before the old one is told to stop.
+    Replace {
+        /// Which.
+        bridge: usize,
+        /// How long both run.
         lasts: Duration,
     },
     /// An events socket is cut, or falls silent.
@@ -502,7 +511,7 @@ impl Fault {
             _ => Service::Queue,
         };
         let lasts = up_to(Duration::from_secs(40));
-        match fastrand::u32(..14) {
+        match fastrand::u32(..15) {
             0..=4 => Self::Kill {
                 bridge,
                 after_steps: fastrand::u32(..200),
@@ -518,7 +527,13 @@ impl Fault {
                 bridge,
                 back_after: lasts,
             },
-            6 => Self::Twin { bridge, lasts },
+            6 => Self::Twin {
+                bridge,
+                elsewhere: fastrand::u32(..3) != 0,
+                // Long enough to take over, should the first one be gone.
+                lasts: lasts * fastrand::u32(1..=10),
+            },
+            14 => Self::Replace { bridge, lasts },
             7 => Self::CutSocket {
                 bridge,
                 silently: fastrand::bool(),

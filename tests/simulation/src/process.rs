@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use bridge::processes::Processes;
 use cloud::Clock;
 use domain::CallId;
 use tokio::sync::Notify;
@@ -21,6 +22,11 @@ pub struct Process {
     pub world: Arc<World>,
     /// Which bridge it is; a function is none.
     pub bridge: Option<usize>,
+    /// The machine that it runs on, with an Asterisk of its own.
+    pub host: usize,
+    /// Its name among processes.
+    own: String,
+    place: String,
     /// How far its clock is from the true time, in milliseconds.
     skew: i64,
     dead: AtomicBool,
@@ -51,9 +57,20 @@ impl Process {
     /// Starts one.
     #[must_use]
     pub fn start(world: &Arc<World>, bridge: Option<usize>) -> Arc<Self> {
+        Self::start_on(world, bridge, bridge.unwrap_or_default())
+    }
+
+    /// Starts one on a certain machine.
+    #[must_use]
+    pub fn start_on(world: &Arc<World>, bridge: Option<usize>, host: usize) -> Arc<Self> {
+        let own = format!("process-{:x}", fastrand::u64(..));
+        world.lock().alive.insert(own.clone());
         Arc::new(Self {
             world: Arc::clone(world),
             bridge,
+            host,
+            own,
+            place: format!("host-{host}"),
             skew: match bridge {
                 // Somebody has to take the calls.
                 Some(1..) if fastrand::u32(..12) == 0 => {
@@ -76,6 +93,7 @@ impl Process {
     /// Kills it.
     pub fn kill(&self) {
         self.dead.store(true, Ordering::Relaxed);
+        self.world.lock().alive.remove(&self.own);
         self.died.notify_waiters();
     }
 
@@ -121,7 +139,7 @@ impl Process {
         self.step().await;
         let (reaches, fate) = {
             let state = &mut *self.world.lock();
-            let reaches = state.reaches(self.bridge, service);
+            let reaches = state.reaches(self, service);
             let fate = Fate::draw(state.lossy, service);
             if !reaches || fate.is_trouble() {
                 let truth = about.and_then(|id| state.witness.truth(id));
@@ -184,6 +202,20 @@ impl Process {
         }
         self.step().await;
         answer.ok_or(NoAnswer { sent: true })
+    }
+}
+
+impl Processes for Process {
+    fn own(&self) -> &str {
+        &self.own
+    }
+
+    fn place(&self) -> Option<&str> {
+        Some(&self.place)
+    }
+
+    fn lives(&self, process: &str) -> bool {
+        self.world.lock().alive.contains(process)
     }
 }
 

@@ -25,6 +25,9 @@ use crate::world::{State, World, name};
 /// How long after everything is healed every call has to be over.
 const ALL_OVER_WITHIN: Duration = Duration::from_mins(20);
 
+/// How long a bridge may take from its start until it hears events, while some requests are lost.
+const READY_WITHIN: Duration = Duration::from_secs(15);
+
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
@@ -142,7 +145,9 @@ impl Simulation {
     fn channels(&self, state: &State) -> Vec<CallId> {
         let switches = state.switches.iter().enumerate();
         let of = |(bridge, switch): (usize, &Switch)| {
-            let deserted = lock(&self.bridges[bridge]).is_none();
+            // A twin leaves its Asterisk for good.
+            let stays = |bridge: &Mutex<Option<Running>>| lock(bridge).is_some();
+            let deserted = !self.bridges.get(bridge).is_some_and(stays);
             // What a dialplan has taken the limit away from ends with its callee alone.
             let talks_on = |id: &CallId| {
                 let truth = state.witness.truths.get(id);
@@ -206,23 +211,57 @@ impl Simulation {
         outcome
     }
 
-    fn start_bridge(&self, bridge: usize) {
-        let started = self.new_bridge(bridge);
+    fn start_bridge(self: &Arc<Self>, bridge: usize) {
+        let started = self.new_bridge(bridge, bridge);
         *lock(&self.bridges[bridge]) = started;
     }
 
-    fn new_bridge(&self, bridge: usize) -> Option<Running> {
+    /// Starts a bridge that was gone. Until it has the lease and hears events, it is still gone.
+    async fn restart_bridge(self: &Arc<Self>, bridge: usize) {
+        self.start_bridge(bridge);
+        let began = Instant::now();
+        let ready = lock(&self.bridges[bridge])
+            .as_ref()
+            .map(|(_, running)| running.readiness());
+        if let Some(ready) = ready {
+            // Whatever is lost, that takes no longer.
+            let _ = tokio::time::timeout(READY_WITHIN, ready.wait_for(true)).await;
+        }
+        let back = (began, Instant::now());
+        self.world.lock().witness.upheavals.push(back);
+    }
+
+    fn new_bridge(self: &Arc<Self>, bridge: usize, host: usize) -> Option<Running> {
         let mut settings = self.settings.clone();
         settings.bridge_id = name(bridge).parse().ok()?;
         let metrics = Arc::new(Metrics::new(&settings.bridge_id).ok()?);
-        let process = Process::start(&self.world, Some(bridge));
+        let process = Process::start_on(&self.world, Some(bridge), host);
         let outside = of_bridge(&process, bridge);
         self.world
             .lock()
             .witness
-            .note(&format!("start {bridge}"), None);
+            .note(&format!("start {bridge} on {host}"), None);
         let running = Bridge::start_in(settings, outside, metrics);
+        let lost = running.lost();
+        let (simulation, id) = (Arc::clone(self), Arc::as_ptr(&process) as usize);
+        tokio::spawn(async move {
+            lost.await;
+            simulation.start_again(bridge, id).await;
+        });
         Some((process, running))
+    }
+
+    /// Starts a bridge again that has lost the lease of its name, as its supervisor does.
+    async fn start_again(self: Arc<Self>, bridge: usize, process: usize) {
+        let is_it = |running: &mut Running| Arc::as_ptr(&running.0) as usize == process;
+        let lost = lock(&self.bridges[bridge]).take_if(is_it);
+        let Some((process, running)) = lost else {
+            return;
+        };
+        self.world.upheaval(self.settings.shutdown_timeout);
+        running.stop().await;
+        process.kill();
+        self.restart_bridge(bridge).await;
     }
 
     fn strike(self: &Arc<Self>, fault: Fault) {
@@ -247,8 +286,15 @@ impl Simulation {
             Fault::Stop { bridge, back_after } => {
                 tokio::spawn(Arc::clone(self).stop(bridge, back_after));
             }
-            Fault::Twin { bridge, lasts } => {
-                tokio::spawn(Arc::clone(self).twin(bridge, lasts));
+            Fault::Twin {
+                bridge,
+                elsewhere,
+                lasts,
+            } => {
+                tokio::spawn(Arc::clone(self).twin(bridge, elsewhere, lasts));
+            }
+            Fault::Replace { bridge, lasts } => {
+                tokio::spawn(Arc::clone(self).replace(bridge, lasts));
             }
             Fault::CutSocket { bridge, silently } => {
                 self.world.upheaval(Duration::from_secs(30));
@@ -315,7 +361,7 @@ impl Simulation {
             Some(back_after) => {
                 self.world.upheaval(back_after);
                 tokio::time::sleep(back_after).await;
-                self.start_bridge(bridge);
+                self.restart_bridge(bridge).await;
             }
             // Its calls end by the sweeper.
             None => self.world.upheaval(ALL_OVER_WITHIN),
@@ -331,18 +377,38 @@ impl Simulation {
         running.stop().await;
         process.kill();
         tokio::time::sleep(back_after).await;
-        self.start_bridge(bridge);
+        self.restart_bridge(bridge).await;
     }
 
-    async fn twin(self: Arc<Self>, bridge: usize, lasts: Duration) {
-        self.world.upheaval(lasts);
-        self.world.lock().witness.twins = true;
-        let Some((process, running)) = self.new_bridge(bridge) else {
+    async fn twin(self: Arc<Self>, bridge: usize, elsewhere: bool, lasts: Duration) {
+        let host = if elsewhere {
+            bridge + self.bridges.len()
+        } else {
+            bridge
+        };
+        let Some((process, running)) = self.new_bridge(bridge, host) else {
             return;
         };
         tokio::time::sleep(lasts).await;
         process.kill();
+        // It has taken over meanwhile. Elsewhere its calls have to be over first.
+        if running.is_up() {
+            self.world.upheaval(Duration::from_mins(5));
+        }
         lock(&self.killed).push(running);
+    }
+
+    async fn replace(self: Arc<Self>, bridge: usize, lasts: Duration) {
+        let Some((new, running)) = self.new_bridge(bridge, bridge) else {
+            return;
+        };
+        tokio::time::sleep(lasts).await;
+        let old = lock(&self.bridges[bridge]).replace((new, running));
+        if let Some((process, running)) = old {
+            self.world.upheaval(self.settings.shutdown_timeout);
+            running.stop().await;
+            process.kill();
+        }
     }
 
     async fn sweep(self: Arc<Self>) {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use cloud::Heartbeat;
 use cloud::calls::{Claim, Creation, PendingEnd, Saved, SenderId, Takeover, Unsent};
-use cloud::ports::Beaten;
+use cloud::lease::{Lease, LeaseClaim, LeaseRefusal};
+use cloud::ports::{BeatOutcome, Beaten};
 use cloud::tables::{PENDING, held_by};
 use domain::rules::{Rule, kept};
 use domain::{
@@ -250,6 +251,7 @@ impl Table {
 pub struct Signs {
     announced: Vec<BridgeId>,
     last: BTreeMap<String, Heartbeat>,
+    leases: BTreeMap<String, Lease>,
 }
 
 impl Signs {
@@ -261,11 +263,29 @@ impl Signs {
     }
 
     /// See [`cloud::ports::SignsOfLife::beat`].
-    pub fn beat(&mut self, heartbeat: Heartbeat, now: Timestamp) -> Beaten {
-        let before = self.last.insert(heartbeat.bridge_id.to_string(), heartbeat);
-        Beaten {
-            is_first: before.is_none(),
-            date: Some(Timestamp::from_millis(now.as_secs() * 1_000)),
+    pub fn beat(&mut self, heartbeat: Heartbeat, claim: &LeaseClaim, now: Timestamp) -> Beaten {
+        let name = heartbeat.bridge_id.to_string();
+        let lease = self.leases.entry(name.clone()).or_default();
+        let date = Some(Timestamp::from_millis(now.as_secs() * 1_000));
+        if !lease.admits(claim) {
+            let outcome = BeatOutcome::Refused(lease.clone());
+            return Beaten { outcome, date };
+        }
+        *lease = lease.after(claim, heartbeat.at);
+        let refused = self.last.get(&name).and_then(|before| before.refused);
+        let heartbeat = Heartbeat {
+            refused: refused.filter(|_| !claim.takes),
+            ..heartbeat
+        };
+        let is_first = self.last.insert(name, heartbeat).is_none();
+        let outcome = BeatOutcome::Written { is_first };
+        Beaten { outcome, date }
+    }
+
+    /// See [`cloud::ports::SignsOfLife::note_refusal`].
+    pub fn note_refusal(&mut self, bridge: &BridgeId, refusal: LeaseRefusal, at: Timestamp) {
+        if let Some(heartbeat) = self.last.get_mut(bridge.as_str()) {
+            heartbeat.refused = Some((refusal, at));
         }
     }
 

@@ -117,8 +117,6 @@ pub struct Witness {
     pub trace: u64,
     /// So much is lost that nothing can be said about how long things take.
     pub heavy_loss: bool,
-    /// Two programs with one bridge's id were at work: they hang up each other's channels.
-    pub twins: bool,
     /// Writes each step to the standard error.
     pub verbose: bool,
     /// When the first thing happened.
@@ -209,8 +207,7 @@ impl Witness {
                 format!("over as {} and changed to {}", before.status, after.status),
             );
         }
-        // Two programs that own a call both write what each has heard.
-        if after.status.progress() < before.status.progress() && !self.twins {
+        if after.status.progress() < before.status.progress() {
             self.violation(
                 id,
                 format!("{} went back to {}", before.status, after.status),
@@ -269,7 +266,6 @@ impl Witness {
         let before = truth.begun.checked_sub(AFTERMATH).unwrap_or(truth.begun);
         let disturbed = truth.touched || self.heavy_loss || upheaval(before).is_some();
         let wanted = call.hangup.is_some()
-            || self.twins
             || (truth.end_asked.is_some() && truth.touched)
             || truth.late_request
             || matches!(
@@ -290,7 +286,7 @@ impl Witness {
                 !truth.hung_up || wanted || upheaval(ended_at).is_some(),
                 "it was hung up, and nobody wanted that",
             )?;
-            if self.heavy_loss || self.twins {
+            if self.heavy_loss {
                 return Ok(());
             }
             // An answer that cannot be recorded in a second is not waited for any longer.
@@ -360,7 +356,7 @@ impl Witness {
         let clears = matches!(truth.plan.callee, Callee::TalksOn { clears: true, .. });
         let allowed = if clears {
             // Only a bridge keeps the limit, when there is one.
-            if self.heavy_loss || self.twins || truth.touched {
+            if self.heavy_loss || truth.touched {
                 return;
             }
             let during = |(began, _): &&(Instant, Instant)| *began <= limit + SOON;

@@ -1,6 +1,6 @@
 //! Everything outside the programs under test: the tables, the queues, the Asterisks, the phones, and time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::plan::{Plan, Service};
+use crate::process::Process;
 use crate::queue::Queue;
 use crate::switch::Switch;
 use crate::table::{Signs, Table};
@@ -40,8 +41,10 @@ pub struct State {
     pub queue: Queue,
     /// The control queues, by bridge.
     pub control: BTreeMap<String, Queue>,
-    /// One Asterisk for each bridge.
+    /// One Asterisk for each bridge, and then one for a twin of each.
     pub switches: Vec<Switch>,
+    /// The processes that live.
+    pub alive: BTreeSet<String>,
     /// Who sees it all.
     pub witness: Witness,
     /// How likely a request or its answer is lost, in a thousand.
@@ -63,7 +66,8 @@ impl World {
                 paused: None,
                 queue: queue(),
                 control: (0..plan.bridges).map(|n| (name(n), queue())).collect(),
-                switches: (0..plan.bridges).map(|_| Switch::new(began)).collect(),
+                switches: (0..2 * plan.bridges).map(|_| Switch::new(began)).collect(),
+                alive: BTreeSet::new(),
                 witness: Witness {
                     heavy_loss: plan.lossy > HEAVY_LOSS,
                     ..Witness::new(verbose)
@@ -113,15 +117,16 @@ impl World {
 }
 
 impl State {
-    /// Whether a bridge (or nobody's bridge) reaches a service now.
+    /// Whether a process reaches a service now.
     #[must_use]
-    pub fn reaches(&self, bridge: Option<usize>, service: Service) -> bool {
+    pub fn reaches(&self, process: &Process, service: Service) -> bool {
         let now = Instant::now();
+        let host = process.bridge.map(|_| process.host);
         let blocked = self.blocked.iter().any(|(whom, what, until)| {
-            *what == service && *until > now && (whom.is_none() || *whom == bridge)
+            *what == service && *until > now && (whom.is_none() || *whom == host)
         });
-        let down = service == Service::Ari
-            && bridge.is_some_and(|bridge| !self.switches[bridge].is_running());
+        let down =
+            service == Service::Ari && host.is_some_and(|host| !self.switches[host].is_running());
         !blocked && !down
     }
 }

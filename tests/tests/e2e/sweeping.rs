@@ -10,6 +10,7 @@ use axum::http::HeaderMap;
 use axum::{Json, Router};
 use cloud::aws::{Clients, Patience};
 use cloud::calls::Claim;
+use cloud::lease::LeaseClaim;
 use cloud::ports::SignsOfLife;
 use cloud::{Heartbeat, Heartbeats, clock};
 use domain::{BridgeId, Timestamp};
@@ -51,6 +52,7 @@ fn heartbeats(world: &World) -> Arc<dyn SignsOfLife> {
 /// What a bridge that follows two calls wrote then.
 fn heartbeat(bridge_id: BridgeId, at: Timestamp) -> Heartbeat {
     Heartbeat {
+        refused: None,
         bridge_id,
         at,
         started_at: at,
@@ -117,10 +119,16 @@ async fn bridge_gone(pbx: Arc<Pbx>) {
     let later = clock::now().plus(Duration::from_hours(3));
     let bridge_id = environment["BRIDGE_ID"].parse().unwrap();
     let mut heartbeat = heartbeat(bridge_id, later);
-    heartbeats(&world).beat(&heartbeat).await.unwrap();
+    heartbeats(&world)
+        .beat(&heartbeat, &LeaseClaim::default())
+        .await
+        .unwrap();
     assert_eq!(sweeper.sweep(later).await.unwrap(), Swept::default());
     heartbeat.at = clock::now().minus(Duration::from_mins(1));
-    heartbeats(&world).beat(&heartbeat).await.unwrap();
+    heartbeats(&world)
+        .beat(&heartbeat, &LeaseClaim::default())
+        .await
+        .unwrap();
     let refused = admin(&["bridge", "forget", id]).await;
     assert!(refused.stderr.contains("has 2 calls"), "{refused:?}");
     let swept = sweeper.sweep(later).await.unwrap();
@@ -206,7 +214,10 @@ async fn function(pbx: Arc<Pbx>) {
     assert!(matches!(claimed.await.unwrap(), Claim::Claimed(_)));
     let signs = heartbeats(&world);
     signs.announce(&bridge_id).await.unwrap();
-    signs.beat(&heartbeat(bridge_id, long_ago)).await.unwrap();
+    signs
+        .beat(&heartbeat(bridge_id, long_ago), &LeaseClaim::default())
+        .await
+        .unwrap();
 
     let (_program, mut sweeper) = start_with("sweeper", &world, &BTreeMap::new()).await;
     let event = json!({
