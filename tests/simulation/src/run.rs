@@ -218,6 +218,10 @@ impl Simulation {
 
     /// Starts a bridge that was gone. Until it has the lease and hears events, it is still gone.
     async fn restart_bridge(self: &Arc<Self>, bridge: usize) {
+        // Unless it has been replaced meanwhile.
+        if lock(&self.bridges[bridge]).is_some() {
+            return;
+        }
         self.start_bridge(bridge);
         let began = Instant::now();
         let ready = lock(&self.bridges[bridge])
