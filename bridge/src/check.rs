@@ -4,12 +4,14 @@ use std::fmt::Display;
 use std::io::{self, Write};
 
 use cloud::aws::Clients;
-use cloud::trial;
+use cloud::trial::{self, NameInUse};
+use cloud::{clock, heartbeats};
 
 use crate::BridgeSettings;
 use crate::ari::trial::Lack;
 use crate::ari::{AriClient, AriError, Asterisk};
 use crate::heart::MOST_AHEAD_MS;
+use crate::processes::ThisProcess;
 use crate::suitability::{self, Finding};
 
 /// The lines written so far.
@@ -45,6 +47,7 @@ pub async fn run(settings: &BridgeSettings, aws: &Clients, to: impl Write) -> io
     report.line(&format!("CALLS_TABLE {calls}"), tried)?;
     let tried = trial::state_table(aws, state, bridge).await;
     report.line(&format!("STATE_TABLE {state}"), tried)?;
+    check_name(settings, aws, &mut report).await?;
     if let Some(ahead) = trial::clock(aws, state).await {
         let seconds = ahead / 1_000;
         let judged = if ahead.unsigned_abs() > MOST_AHEAD_MS {
@@ -74,6 +77,49 @@ pub async fn run(settings: &BridgeSettings, aws: &Clients, to: impl Write) -> io
         )?,
     }
     Ok(report.lacks == 0)
+}
+
+/// Whether another process, or another Asterisk, has the name of this bridge.
+async fn check_name<W: Write>(
+    settings: &BridgeSettings,
+    aws: &Clients,
+    report: &mut Report<W>,
+) -> io::Result<()> {
+    let name = &settings.bridge_id;
+    let Some(NameInUse { lease, at }) = trial::name_in_use(aws, &settings.state_table, name).await
+    else {
+        return Ok(());
+    };
+    let ours = match AriClient::without_metrics(settings.ari.clone().into()) {
+        Ok(client) => client.entity_id().await.ok().flatten(),
+        Err(_) => None,
+    };
+    let is_other = matches!((&lease.asterisk, &ours), (Some(theirs), Some(ours)) if theirs != ours);
+    let is_alive = lease.holder.is_some()
+        && at.is_some_and(|at| clock::now().since(at) <= heartbeats::GONE_AFTER);
+    let processes = ThisProcess::new(settings.boot_id.as_deref());
+    let is_here = lease.place.is_some() && lease.place.as_deref() == processes.place();
+    let what = format!("BRIDGE_ID {name}");
+    match (is_alive, is_other) {
+        (true, true) => report.line(
+            &what,
+            Err("a bridge of this name works with another Asterisk: each Asterisk needs a BRIDGE_ID of its own"),
+        ),
+        (true, false) if is_here => {
+            writeln!(report.to, "note     {what} is in use: this bridge runs on this machine")
+        }
+        (true, false) => writeln!(
+            report.to,
+            "note     {what} is in use: a bridge of this name runs on another machine. This one takes no \
+             calls until that one has stopped"
+        ),
+        (false, true) => writeln!(
+            report.to,
+            "note     {what} was last used with another Asterisk: this bridge takes no calls until the \
+             deadlines of the calls there are past"
+        ),
+        (false, false) => report.line::<AriError>(&what, Ok(())),
+    }
 }
 
 async fn check_asterisk<W: Write>(

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use cloud::heartbeats::HEARTBEAT_EVERY;
-use cloud::lease::{LeaseClaim, LeaseRefusal};
+use cloud::heartbeats::{GONE_AFTER, HEARTBEAT_EVERY};
+use cloud::lease::{LastBeat, LeaseClaim, LeaseRefusal};
 use cloud::ports::{BeatOutcome, Calls, SignsOfLife};
 use cloud::{Clock, Heartbeat, aws_date, error, tables};
 use domain::rules::{Rule, kept};
@@ -33,8 +33,8 @@ const PING_WITHIN: Duration = Duration::from_secs(2);
 pub const MOST_AHEAD_MS: u64 = 20_000;
 
 /// Heartbeats that are tried at once, each with what the answer to the last one taught: the holder is
-/// gone, and the old Asterisk's calls are over.
-const TRIES: u32 = 3;
+/// gone, which Asterisk is stored, and that the old Asterisk's calls are over.
+const TRIES: u32 = 4;
 /// Most calls that are looked at before a name moves to another Asterisk.
 const MOST_OLD_CALLS: usize = 10_000;
 
@@ -82,6 +82,8 @@ struct Memory {
     ahead: Option<i64>,
     /// The holder that this process waits for.
     watch: Watch,
+    /// What the holder's heartbeats say of another process that was refused.
+    refused: Option<(LeaseRefusal, Timestamp)>,
     /// When a refusal was last noted in the holder's heartbeat.
     noted: Option<Instant>,
 }
@@ -98,6 +100,7 @@ struct Condition {
 enum Standing {
     Held {
         is_first: bool,
+        asterisk: Option<String>,
     },
     Refused(LeaseRefusal),
     /// The table did not answer.
@@ -127,13 +130,13 @@ impl Heart {
             }
             let condition = self.look().await;
             match self.take_lease(&condition, &mut memory).await {
-                Standing::Held { is_first } => {
+                Standing::Held { is_first, asterisk } => {
                     let was_held = self.lease.held.is_up();
                     // It was announced to a table that is lost, or was forgotten since.
                     if is_first && memory.announced && was_held {
                         memory.announced = self.announce().await;
                     }
-                    self.lease.renewed(condition.asterisk);
+                    self.lease.renewed(asterisk);
                     if memory.announced || !kept(Rule::BridgeAnnounced) {
                         self.lease.held.set(true);
                     } else {
@@ -177,25 +180,35 @@ impl Heart {
         let mut claim = LeaseClaim {
             process: self.processes.own().to_owned(),
             place: self.processes.place().map(str::to_owned),
-            asterisk: condition.asterisk.clone(),
-            takes: !self.lease.held.is_up(),
+            asterisk: condition.asterisk.clone().or_else(|| self.lease.asterisk()),
             ..LeaseClaim::default()
         };
         let mut refusal = LeaseRefusal::AnotherProcess;
         for _ in 0..TRIES {
             let lease = match self.beat(condition, &claim, memory).await {
                 None => return Standing::Unknown,
-                Some(BeatOutcome::Written { is_first }) => return Standing::Held { is_first },
+                Some(BeatOutcome::Written { is_first, refused }) => {
+                    // What was noted before this process held the lease may be of this process.
+                    let was_held = self.lease.held.is_up();
+                    memory.refused = refused.filter(|(_, at)| was_held && self.is_new(*at));
+                    let asterisk = claim.asterisk;
+                    return Standing::Held { is_first, asterisk };
+                }
                 Some(BeatOutcome::Refused(lease)) => lease,
             };
             let may_try_again;
-            let holder = lease.holder.as_ref();
-            if holder.is_some_and(|holder| holder.process != claim.process) {
+            let is_in_the_way = |holder: &LastBeat| {
+                holder.process != claim.process && claim.instead_of.as_ref() != Some(holder)
+            };
+            if lease.holder.as_ref().is_some_and(is_in_the_way) {
                 refusal = LeaseRefusal::AnotherProcess;
                 may_try_again = memory
                     .watch
                     .is_gone(&lease, &*self.processes, Instant::now());
                 claim.instead_of = lease.holder;
+            } else if claim.asterisk.is_none() {
+                may_try_again = true;
+                claim.asterisk = lease.asterisk;
             } else {
                 refusal = LeaseRefusal::AnotherAsterisk;
                 may_try_again = self.old_calls_are_over().await;
@@ -262,6 +275,11 @@ impl Heart {
         }
     }
 
+    /// Whether something noted at this time still tells how things are.
+    fn is_new(&self, at: Timestamp) -> bool {
+        self.clock.now().since(at) <= GONE_AFTER
+    }
+
     async fn give_up(&self, memory: &mut Memory) {
         let condition = Condition {
             events_up: false,
@@ -270,6 +288,7 @@ impl Heart {
         };
         let claim = LeaseClaim {
             process: self.processes.own().to_owned(),
+            asterisk: self.lease.asterisk(),
             gives_up: true,
             ..LeaseClaim::default()
         };
@@ -297,7 +316,7 @@ impl Heart {
             waiting,
             clock_ahead_ms: memory.ahead,
             metrics: self.metrics.text(live_calls, events_up, waiting),
-            refused: None,
+            refused: memory.refused,
         };
         let before = self.own_clock.now();
         let beaten = match self.heartbeats.beat(&heartbeat, claim).await {

@@ -59,6 +59,12 @@ impl NameLease {
         self.lock().refusal.replace(refusal) != Some(refusal)
     }
 
+    /// The Asterisk that the lease names, if it is known.
+    #[must_use]
+    pub fn asterisk(&self) -> Option<String> {
+        self.lock().asterisk.clone()
+    }
+
     /// Whether the lease names this Asterisk.
     #[must_use]
     pub fn names(&self, asterisk: &str) -> bool {

@@ -74,6 +74,11 @@ impl Simulator {
         format!("http://{}/ari", self.address)
     }
 
+    /// Makes this another Asterisk than any other simulator, which have all the same entity id.
+    pub fn set_entity_id(&self, entity_id: &str) {
+        self.switch.set_entity_id(entity_id);
+    }
+
     /// How often `destination` (as in `+15550000200@trunk`) was dialled: the simulator's INVITEs.
     #[must_use]
     pub fn dials_to(&self, destination: &str) -> usize {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
@@ -63,8 +64,8 @@ pub struct Heartbeat {
     pub clock_ahead_ms: Option<i64>,
     /// Its metrics in Prometheus' text format.
     pub metrics: String,
-    /// The last process that was refused the lease of this name, and when. Bridges do not write it
-    /// with their heartbeats.
+    /// Why and when another process was refused the lease of this name last. That process notes it;
+    /// the holder writes it again with its heartbeats while it is new.
     pub refused: Option<(LeaseRefusal, Timestamp)>,
 }
 
@@ -121,16 +122,15 @@ impl SignsOfLife for Heartbeats {
 
     async fn beat(&self, heartbeat: &Heartbeat, claim: &LeaseClaim) -> Result<Beaten, StoreError> {
         let date = DateReader::default();
-        let update = write(heartbeat, claim);
+        let condition = Condition::of(claim);
         let sent = self
             .client
-            .update_item()
+            .put_item()
             .table_name(&self.table)
-            .key(tables::STATE_KEY, text(&key(&heartbeat.bridge_id)))
-            .update_expression(update.expression())
-            .condition_expression(condition(claim))
-            .set_expression_attribute_names(Some(update.names))
-            .set_expression_attribute_values(Some(update.values))
+            .set_item(Some(encode(heartbeat, claim)))
+            .condition_expression(condition.expression)
+            .set_expression_attribute_names(Some(condition.names))
+            .set_expression_attribute_values(Some(condition.values))
             .return_values(ReturnValue::AllOld)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
             .customize()
@@ -140,12 +140,13 @@ impl SignsOfLife for Heartbeats {
         let outcome = match sent {
             Ok(output) => BeatOutcome::Written {
                 is_first: output.attributes.is_none(),
+                refused: output.attributes.as_ref().and_then(refused),
             },
             Err(error) => match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
+                Some(PutItemError::ConditionalCheckFailedException(failed)) => {
                     BeatOutcome::Refused(failed.item().map(stored_lease).unwrap_or_default())
                 }
-                _ => return Err(StoreError::unavailable("UpdateItem")(error)),
+                _ => return Err(StoreError::unavailable("PutItem")(error)),
             },
         };
         Ok(Beaten {
@@ -211,103 +212,87 @@ impl SignsOfLife for Heartbeats {
     }
 }
 
-/// What a heartbeat sets, and what it removes.
-#[derive(Default)]
-struct Update {
-    set: Vec<&'static str>,
-    remove: Vec<&'static str>,
+/// The item of a heartbeat.
+fn encode(heartbeat: &Heartbeat, claim: &LeaseClaim) -> Item {
+    let flag = |up| Some(AttributeValue::Bool(up));
+    let named = |name: &Option<String>| name.as_deref().map(text);
+    let holds = !claim.gives_up;
+    let metrics = AttributeValue::B(Blob::new(pack(&heartbeat.metrics)));
+    let (refusal, refused_at) = heartbeat.refused.unzip();
+    let attributes = [
+        (tables::STATE_KEY, Some(text(&key(&heartbeat.bridge_id)))),
+        ("bridge_id", Some(text(heartbeat.bridge_id.as_str()))),
+        ("at", Some(number(&heartbeat.at.as_millis()))),
+        (
+            "started_at",
+            Some(number(&heartbeat.started_at.as_millis())),
+        ),
+        ("version", Some(text(&heartbeat.version))),
+        ("events_up", flag(heartbeat.events_up)),
+        ("ari_up", flag(heartbeat.ari_up)),
+        ("live_calls", Some(number(&heartbeat.live_calls))),
+        (
+            "waiting",
+            heartbeat.waiting.map(|reason| text(reason.as_str())),
+        ),
+        (
+            "clock_ahead_ms",
+            heartbeat.clock_ahead_ms.map(|ahead| number(&ahead)),
+        ),
+        ("metrics", Some(metrics)),
+        ("refusal", refusal.map(|refusal| text(refusal.as_str()))),
+        ("refused_at", refused_at.map(|at| number(&at.as_millis()))),
+        (PROCESS, holds.then(|| text(&claim.process))),
+        (PLACE, named(&claim.place).filter(|_| holds)),
+        (ASTERISK, named(&claim.asterisk)),
+    ];
+    let given = |(name, value): (&str, Option<_>)| Some((name.to_owned(), value?));
+    attributes.into_iter().filter_map(given).collect()
+}
+
+/// When a heartbeat may be written: see [`Lease::admits`].
+struct Condition {
+    expression: String,
     names: HashMap<String, String>,
     values: HashMap<String, AttributeValue>,
 }
 
-impl Update {
-    /// Sets an attribute, or removes it if there is no value.
-    fn put(&mut self, name: &'static str, value: Option<AttributeValue>) {
-        self.names.insert(format!("#{name}"), name.to_owned());
-        match value {
-            Some(value) => {
-                self.set.push(name);
-                self.values.insert(format!(":{name}"), value);
+impl Condition {
+    fn of(claim: &LeaseClaim) -> Self {
+        let mut names = HashMap::from([("#process".to_owned(), PROCESS.to_owned())]);
+        let mut values = HashMap::from([(":me".to_owned(), text(&claim.process))]);
+        let mut expression = "(attribute_not_exists(#process) OR #process = :me".to_owned();
+        if let Some(gone) = &claim.instead_of {
+            expression += " OR (#process = :gone AND #at = :gone_at)";
+            names.insert("#at".to_owned(), "at".to_owned());
+            values.insert(":gone".to_owned(), text(&gone.process));
+            values.insert(":gone_at".to_owned(), number(&gone.at.as_millis()));
+        }
+        expression += ")";
+        if !claim.moves {
+            names.insert("#asterisk".to_owned(), ASTERISK.to_owned());
+            expression += " AND (attribute_not_exists(#asterisk)";
+            if let Some(asterisk) = &claim.asterisk {
+                expression += " OR #asterisk = :asterisk";
+                values.insert(":asterisk".to_owned(), text(asterisk));
             }
-            None => self.remove.push(name),
+            expression += ")";
+        }
+        Self {
+            expression,
+            names,
+            values,
         }
     }
-
-    fn expression(&self) -> String {
-        let set = self.set.iter().map(|name| format!("#{name} = :{name}"));
-        let set = set.collect::<Vec<_>>().join(", ");
-        if self.remove.is_empty() {
-            return format!("SET {set}");
-        }
-        let remove: Vec<_> = self.remove.iter().map(|name| format!("#{name}")).collect();
-        format!("SET {set} REMOVE {}", remove.join(", "))
-    }
 }
 
-/// What a heartbeat writes. An Asterisk that is not known leaves the lease's Asterisk as it is.
-fn write(heartbeat: &Heartbeat, claim: &LeaseClaim) -> Update {
-    let mut update = Update::default();
-    let flag = |up| Some(AttributeValue::Bool(up));
-    update.put("bridge_id", Some(text(heartbeat.bridge_id.as_str())));
-    update.put("at", Some(number(&heartbeat.at.as_millis())));
-    update.put(
-        "started_at",
-        Some(number(&heartbeat.started_at.as_millis())),
-    );
-    update.put("version", Some(text(&heartbeat.version)));
-    update.put("events_up", flag(heartbeat.events_up));
-    update.put("ari_up", flag(heartbeat.ari_up));
-    update.put("live_calls", Some(number(&heartbeat.live_calls)));
-    update.put(
-        "waiting",
-        heartbeat.waiting.map(|reason| text(reason.as_str())),
-    );
-    update.put(
-        "clock_ahead_ms",
-        heartbeat.clock_ahead_ms.map(|ahead| number(&ahead)),
-    );
-    let metrics = AttributeValue::B(Blob::new(pack(&heartbeat.metrics)));
-    update.put("metrics", Some(metrics));
-    let holds = !claim.gives_up;
-    update.put(PROCESS, holds.then(|| text(&claim.process)));
-    update.put(PLACE, claim.place.as_deref().filter(|_| holds).map(text));
-    if let Some(asterisk) = &claim.asterisk {
-        update.put(ASTERISK, Some(text(asterisk)));
-    }
-    if claim.takes {
-        update.put("refusal", None);
-        update.put("refused_at", None);
-    }
-    // For the condition; an expression must use every name and value that comes with it.
-    update
-        .names
-        .insert("#process".to_owned(), PROCESS.to_owned());
-    update.values.insert(":me".to_owned(), text(&claim.process));
-    if let Some(gone) = &claim.instead_of {
-        update
-            .values
-            .insert(":gone".to_owned(), text(&gone.process));
-        update
-            .values
-            .insert(":gone_at".to_owned(), number(&gone.at.as_millis()));
-    }
-    update
+/// What is noted of a process that was refused.
+fn refused(item: &Item) -> Option<(LeaseRefusal, Timestamp)> {
+    let refusal = item.get("refusal")?.as_s().ok()?.parse().ok()?;
+    Some((refusal, time(item, "refused_at")?))
 }
 
-/// When a heartbeat may be written: see [`Lease::admits`].
-fn condition(claim: &LeaseClaim) -> String {
-    let mut condition = "(attribute_not_exists(#process) OR #process = :me".to_owned();
-    if claim.instead_of.is_some() {
-        condition += " OR (#process = :gone AND #at = :gone_at)";
-    }
-    condition += ")";
-    if claim.asterisk.is_some() && !claim.moves {
-        condition += " AND (attribute_not_exists(#asterisk) OR #asterisk = :asterisk)";
-    }
-    condition
-}
-
-fn stored_lease(item: &Item) -> Lease {
+pub(crate) fn stored_lease(item: &Item) -> Lease {
     let name = |attribute| lease::name(item.get(attribute)?.as_s().ok()?);
     let at = time(item, "at").unwrap_or(Timestamp::from_millis(0));
     Lease {
@@ -317,7 +302,7 @@ fn stored_lease(item: &Item) -> Lease {
     }
 }
 
-fn time(item: &Item, name: &str) -> Option<Timestamp> {
+pub(crate) fn time(item: &Item, name: &str) -> Option<Timestamp> {
     let millis = item.get(name)?.as_n().ok()?.parse().ok()?;
     Some(Timestamp::from_millis(millis))
 }
@@ -371,9 +356,7 @@ fn decode(item: &Item) -> Option<Heartbeat> {
             .get("clock_ahead_ms")
             .and_then(|value| value.as_n().ok()?.parse().ok()),
         metrics: item.get("metrics").and_then(unpack).unwrap_or_default(),
-        refused: text("refusal")
-            .and_then(|refusal| refusal.parse().ok())
-            .zip(time(item, "refused_at")),
+        refused: refused(item),
     })
 }
 

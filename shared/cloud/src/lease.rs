@@ -18,14 +18,13 @@ pub struct LeaseClaim {
     pub process: String,
     /// Names the machine on which the process runs, if that is known.
     pub place: Option<String>,
-    /// The entity id of the Asterisk that the process works with, if that is known.
+    /// The entity id of the Asterisk that the process works with. While its own Asterisk does not
+    /// answer, a process writes what is stored. `None` if nothing is stored either.
     pub asterisk: Option<String>,
     /// The heartbeat of another process that may be replaced, because that process is gone.
     pub instead_of: Option<LastBeat>,
     /// The lease may change to this Asterisk, because the calls on the old one are over.
     pub moves: bool,
-    /// This process has not held the lease so far, so that what was noted of refusals is old.
-    pub takes: bool,
     /// This heartbeat is the last one: it gives the lease up.
     pub gives_up: bool,
 }
@@ -61,10 +60,7 @@ impl Lease {
                 holder.process == claim.process || claim.instead_of.as_ref() == Some(holder)
             }
         };
-        let same = match (&self.asterisk, &claim.asterisk) {
-            (Some(stored), Some(ours)) => stored == ours || claim.moves,
-            _ => true,
-        };
+        let same = self.asterisk.is_none() || self.asterisk == claim.asterisk || claim.moves;
         (free || !kept(Rule::NameLeased)) && (same || !kept(Rule::AsteriskLeased))
     }
 
@@ -77,7 +73,7 @@ impl Lease {
                 at,
             }),
             place: claim.place.clone().filter(|_| !claim.gives_up),
-            asterisk: claim.asterisk.clone().or_else(|| self.asterisk.clone()),
+            asterisk: claim.asterisk.clone(),
         }
     }
 }
@@ -175,13 +171,12 @@ mod tests {
             ..elsewhere
         };
         assert!(held.admits(&moved));
-        // A process that cannot ask its Asterisk changes nothing about it.
+        // A process that cannot ask its Asterisk has to write what is stored.
         let unknown = LeaseClaim {
             asterisk: None,
             ..claim("one", "")
         };
-        assert!(held.admits(&unknown));
-        assert_eq!(held.after(&unknown, AT).asterisk.as_deref(), Some("a"));
+        assert!(!held.admits(&unknown));
         assert_eq!(held.after(&moved, AT).asterisk.as_deref(), Some("b"));
     }
 }

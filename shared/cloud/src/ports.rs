@@ -202,6 +202,8 @@ pub enum BeatOutcome {
     Written {
         /// There was none before: somebody has forgotten the bridge, or the table was lost.
         is_first: bool,
+        /// What the heartbeat before said of a process that was refused.
+        refused: Option<(LeaseRefusal, Timestamp)>,
     },
     /// It was not written, because the lease as it is stored does not admit this process.
     Refused(Lease),

@@ -5,15 +5,18 @@ use std::error::Error;
 
 use aws_sdk_dynamodb::config::http::HttpResponse;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::put_item::builders::PutItemFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use aws_sdk_sqs::types::DeleteMessageBatchRequestEntry;
-use domain::BridgeId;
+use domain::{BridgeId, Timestamp};
 use uuid::Uuid;
 
 use crate::aws::Clients;
 use crate::aws_date::{self, DateReader};
 use crate::clock;
 use crate::error::chain;
+use crate::lease::Lease;
 use crate::pause::PAUSE;
 use crate::{heartbeats, tables};
 
@@ -85,15 +88,60 @@ pub async fn state_table(aws: &Clients, table: &str, bridge: &BridgeId) -> Trial
     let pause = aws.dynamodb.get_item().table_name(table);
     let pause = pause.key(tables::STATE_KEY, AttributeValue::S(PAUSE.to_owned()));
     judge("dynamodb:GetItem on the item \"pause\"", pause.send().await)?;
-    let beat = aws.dynamodb.put_item().table_name(table);
-    let key = AttributeValue::S(heartbeats::key(bridge));
-    let beat = beat
-        .item(tables::STATE_KEY, key)
-        .condition_expression(NEVER);
+    let beat = never_written(aws, table, bridge);
     judge(
         "dynamodb:PutItem on the bridge's own item",
         beat.send().await,
+    )?;
+    let note = aws.dynamodb.update_item().table_name(table);
+    let note = note.key(
+        tables::STATE_KEY,
+        AttributeValue::S(heartbeats::key(bridge)),
+    );
+    let note = note
+        .update_expression("REMOVE never")
+        .condition_expression(NEVER);
+    judge(
+        "dynamodb:UpdateItem on the bridge's own item",
+        note.send().await,
     )
+}
+
+/// A bridge's name as it is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameInUse {
+    /// Who holds its lease, and for which Asterisk.
+    pub lease: Lease,
+    /// When its last heartbeat was written, by the bridge's clock.
+    pub at: Option<Timestamp>,
+}
+
+/// Who has this bridge's name; `None` if that cannot be read, which [`state_table`] explains.
+pub async fn name_in_use(aws: &Clients, table: &str, bridge: &BridgeId) -> Option<NameInUse> {
+    let look = never_written(aws, table, bridge)
+        .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+    match look
+        .send()
+        .await
+        .as_ref()
+        .map_err(SdkError::as_service_error)
+    {
+        Err(Some(PutItemError::ConditionalCheckFailedException(refused))) => {
+            let item = refused.item();
+            Some(NameInUse {
+                lease: item.map(heartbeats::stored_lease).unwrap_or_default(),
+                at: item.and_then(|item| heartbeats::time(item, "at")),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn never_written(aws: &Clients, table: &str, bridge: &BridgeId) -> PutItemFluentBuilder {
+    let key = AttributeValue::S(heartbeats::key(bridge));
+    let beat = aws.dynamodb.put_item().table_name(table);
+    beat.item(tables::STATE_KEY, key)
+        .condition_expression(NEVER)
 }
 
 /// How far this machine's clock is ahead of AWS's, in milliseconds (negative: behind); none if AWS

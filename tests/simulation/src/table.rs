@@ -272,13 +272,11 @@ impl Signs {
             return Beaten { outcome, date };
         }
         *lease = lease.after(claim, heartbeat.at);
-        let refused = self.last.get(&name).and_then(|before| before.refused);
-        let heartbeat = Heartbeat {
-            refused: refused.filter(|_| !claim.takes),
-            ..heartbeat
+        let before = self.last.insert(name, heartbeat);
+        let outcome = BeatOutcome::Written {
+            is_first: before.is_none(),
+            refused: before.and_then(|before| before.refused),
         };
-        let is_first = self.last.insert(name, heartbeat).is_none();
-        let outcome = BeatOutcome::Written { is_first };
         Beaten { outcome, date }
     }
 

@@ -19,6 +19,7 @@ mod field;
 mod forbidden;
 mod hangup;
 mod lambda;
+mod leases;
 mod limits;
 mod listing;
 mod load;
@@ -170,6 +171,7 @@ fn main() -> ExitCode {
     api::add(&mut suite);
     users::add(&mut suite);
     lambda::add(&mut suite);
+    leases::add(&mut suite);
     spellings::add(&mut suite);
     bridge_program::add(&mut suite);
     checking::add(&mut suite);

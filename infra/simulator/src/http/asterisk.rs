@@ -26,7 +26,7 @@ pub async fn info(State(switch): Ari) -> Json<Value> {
         "build": {"os": "Linux", "options": "", "user": "nobody"},
         "config": {"name": "", "default_language": "en"},
         "status": {"startup_time": started_at, "last_reload_time": started_at},
-        "system": {"version": VERSION, "entity_id": "02:00:00:00:00:01"}
+        "system": {"version": VERSION, "entity_id": switch.entity_id()}
     }))
 }
 

@@ -55,6 +55,7 @@ impl Default for Switch {
             faults: Faults::default(),
             phase: Phase::Up,
             started_at: timestamp(),
+            entity_id: "02:00:00:00:00:01".to_owned(),
         };
         Self {
             inner: Mutex::new(inner),
@@ -73,6 +74,8 @@ struct Inner {
     faults: Faults,
     phase: Phase,
     started_at: String,
+    /// Tells one Asterisk from another.
+    entity_id: String,
 }
 
 /// A channel that an application has created.
@@ -136,6 +139,14 @@ impl Switch {
     }
 
     /// `startup_time`
+    pub fn entity_id(&self) -> String {
+        self.lock().entity_id.clone()
+    }
+
+    pub fn set_entity_id(&self, entity_id: &str) {
+        entity_id.clone_into(&mut self.lock().entity_id);
+    }
+
     pub fn started_at(&self) -> String {
         self.lock().started_at.clone()
     }
