@@ -1,5 +1,5 @@
 //! What each answer to a request for a call means for the client: may somebody be called, and
-//! what to do. The table is in the `OpenAPI` document and in the README.
+//! what to do. The table is in the `OpenAPI` document and in `docs/api.md`.
 
 use std::fmt::Write;
 
@@ -169,10 +169,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_has_the_same_table() {
-        let readme = include_str!("../../README.md");
+    fn the_documents_have_the_same_table() {
+        let document = include_str!("../../docs/api.md");
         for line in table().lines() {
-            assert!(readme.contains(line), "README.md lacks: {line}");
+            assert!(document.contains(line), "docs/api.md lacks: {line}");
         }
     }
 
