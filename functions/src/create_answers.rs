@@ -97,8 +97,8 @@ pub fn table() -> String {
     table
 }
 
-/// The responses of a request for a call that other requests do not have, by status: those of
-/// the gateway, which are no problem details, and those with more than one cause.
+/// The responses of a request for a call that other requests do not have, by status. They are those
+/// of the gateway, which are no problem details, and those with more than one cause.
 #[must_use]
 pub fn responses() -> [(&'static str, Value); 5] {
     let problem = |problem: &Problem| serde_json::to_value(problem.body()).unwrap_or_default();
