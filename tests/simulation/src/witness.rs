@@ -31,7 +31,7 @@ pub struct Truth {
     pub ended: Option<(HangupCause, Instant)>,
     /// We hung the phone's channel up.
     pub hung_up: bool,
-    /// It was answered, and nothing happened (any more) until the callee lost patience.
+    /// It was answered, and nothing happened (any more) until the callee hung up.
     pub waited_in_vain: bool,
     /// When the callee answered.
     pub answered_at: Option<Instant>,
