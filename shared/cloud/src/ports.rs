@@ -194,7 +194,7 @@ pub struct Beaten {
     pub date: Option<Timestamp>,
 }
 
-/// The bridges' heartbeats.
+/// The bridges' signs of life.
 #[async_trait]
 pub trait SignsOfLife: Send + Sync {
     /// Makes a bridge known. Once at its start is enough.
