@@ -14,7 +14,7 @@ use crate::hangup::{hang_up_if_ours, hang_up_surely};
 use crate::registry::Busy;
 use crate::shared::Shared;
 
-/// What calls are taken on with.
+/// What the bridge needs to adopt calls.
 #[derive(Clone)]
 pub struct Adopter {
     /// What the calls share.

@@ -1,5 +1,5 @@
 //! What each answer to a request for a call means for the client: may somebody be called, and
-//! what to do. The table is in the `OpenAPI` document and in the README.
+//! what to do. The table is in the `OpenAPI` document and in `docs/api.md`.
 
 use std::fmt::Write;
 
@@ -97,8 +97,8 @@ pub fn table() -> String {
     table
 }
 
-/// The responses of a request for a call that other requests do not have, by status: those of
-/// the gateway, which are no problem details, and those with more than one cause.
+/// The responses of a request for a call that other requests do not have, by status. They are those
+/// of the gateway, which are no problem details, and those with more than one cause.
 #[must_use]
 pub fn responses() -> [(&'static str, Value); 5] {
     let problem = |problem: &Problem| serde_json::to_value(problem.body()).unwrap_or_default();
@@ -169,10 +169,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_readme_has_the_same_table() {
-        let readme = include_str!("../../README.md");
+    fn the_documents_have_the_same_table() {
+        let document = include_str!("../../docs/api.md");
         for line in table().lines() {
-            assert!(readme.contains(line), "README.md lacks: {line}");
+            assert!(document.contains(line), "docs/api.md lacks: {line}");
         }
     }
 

@@ -164,7 +164,7 @@ impl Event {
 /// The part of a path that the API's routes begin with.
 ///
 /// A custom domain's mapping comes before it, and so does a stage that has a name. AWS documents
-/// that the path of an event has no mapping in it; a path that has one is understood all the same,
+/// that the path of an event has no mapping in it. A path that has one is understood all the same,
 /// because the event says which route it was matched with.
 fn below_mapping<'a>(path: &'a str, route_key: &str, stage: &str) -> &'a str {
     let Some((_, route)) = route_key.split_once(' ') else {

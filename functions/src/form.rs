@@ -1,7 +1,7 @@
 //! Forms: the two ways in which a browser or a client library sends one.
 //!
 //! The reader of `multipart/form-data` is our own, because the crate for it (`multer`) brings the
-//! tables of all character sets along, and a form for a token is small and in memory anyway.
+//! tables of all character sets along. A form for a token is small and in memory anyway.
 
 use serde::de::DeserializeOwned;
 

@@ -110,8 +110,8 @@ pub async fn catch(request: Request, next: Next) -> Response {
     }
 }
 
-/// Joins the values of a header that a request repeats with commas, as the API Gateway does
-/// (RFC 9110, section 5.3), so that a request is understood the same way wherever the API is served.
+/// Joins the values of a header that a request repeats with commas (RFC 9110, section 5.3). The API
+/// Gateway does the same, so that a request is understood alike wherever the API is served.
 pub async fn join_headers(mut request: Request, next: Next) -> Response {
     let headers = request.headers_mut();
     if headers.len() > headers.keys_len() {

@@ -43,8 +43,8 @@ impl IdempotencyKey {
         }
     }
 
-    /// The id of the call that `client` makes with this key at its first try, which is 0, or at a
-    /// later one: a UUID of version 8 (RFC 9562, section 5.8).
+    /// The id of the call that `client` makes with this key: a UUID of version 8 (RFC 9562, section
+    /// 5.8). `number_of_try` is 0 for the first try, and greater for each later one.
     #[must_use]
     pub fn call_id(&self, client: &str, number_of_try: u8) -> CallId {
         let later = number_of_try.to_string();

@@ -253,7 +253,7 @@ fn add_create_headers(operation: &mut Value) {
     let key = json!({
         "name": "Idempotency-Key", "in": "header", "required": false,
         // No example: a page would fill it in, and the second request with another body be refused.
-        "description": "A request that is repeated with the same key, such as `order-4711`, makes one call and gets the \
+        "description": "A request that is repeated with the same key, such as a UUID, makes one call and gets the \
             same answer; with another body it is refused. After a 503 the repetition makes a new call.",
         "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
     });

@@ -1,5 +1,5 @@
-//! An HTTP API of AWS in front of the functions' real programs, as far as a request can notice it:
-//! the routes of `template.yaml`, and the event that each request becomes (payload format 2.0).
+//! An HTTP API of AWS in front of the functions' real programs, as far as a request can notice it. It
+//! has the routes of `template.yaml`, and makes each request an event (payload format 2.0).
 //!
 //! What is modelled, and where it comes from:
 //! - The path is decoded, all but `%25`; the query is as it was sent.

@@ -21,8 +21,8 @@ use crate::ari::socket::Socket;
 use crate::backoff::Backoff;
 use crate::settings::AriSettings;
 
-/// What is longer goes over HTTP: Asterisk reads a frame of up to 64 KiB, but gives the socket up when that takes it more
-/// than ten reads, which a slow network may make as short as a packet.
+/// Longer requests, in bytes, go over HTTP. Asterisk reads a frame of up to 64 KiB, but closes the
+/// socket when that takes it more than ten reads. A slow network may make a read as short as a packet.
 const MAX_REQUEST: usize = 8 * 1024;
 /// Requests that wait to be written. When there are more, they go over HTTP.
 const BACKLOG: usize = 256;

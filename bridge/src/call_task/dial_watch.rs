@@ -69,7 +69,7 @@ impl DialWatch {
         matches!(self.state, State::Sent(_) | State::Seen)
     }
 
-    /// An event shows that the channel is being dialled; whether that is news.
+    /// Notes that an event shows that the channel is being dialled. Returns whether that was unknown.
     pub fn see(&mut self) -> bool {
         let news = !matches!(self.state, State::Seen);
         self.state = State::Seen;

@@ -1,7 +1,8 @@
 //! Which channel is the call's own.
 //!
-//! All attempts to start a call give their channels the call's id, so that Asterisk refuses a second one. News of a
-//! channel that an attempt gave up may come when the next one is at work, and must not be taken for news of its.
+//! All attempts to start a call give their channels the call's id, so that Asterisk refuses a second
+//! one. Events from an abandoned channel may arrive while the next attempt is at work. They must never be
+//! attributed to that attempt's channel.
 
 use domain::rules::{Rule, kept};
 use domain::{AttemptId, Timestamp};

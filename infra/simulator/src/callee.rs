@@ -10,11 +10,11 @@
 //! | 286 | rings for 3 s, then 486 | rings for 3 s, busy tone for 1 s |
 //! | 300 to 699 | rings for 0.3 s, then that SIP code | rings for 0.3 s, then that code's cause |
 //!
-//! The digit before a SIP code changes how the callee refuses: with `9` it does so at once and never
-//! rings, with `8` it plays early media for 0.3 s and never rings. Any other digit changes nothing.
+//! The digit before a SIP code changes how the callee refuses. With `9` it refuses at once and never
+//! rings. With `8` it plays early media for 0.3 s and never rings. Any other digit changes nothing.
 //!
-//! Three callees of a Local channel are dialplan applications and differ: 404 does not ring, 486 has a
-//! busy tone for 1 s, and 503 has a congestion tone for 1 s and does not ring.
+//! Three callees of a Local channel are dialplan applications and differ. 404 does not ring. 486 has a
+//! busy tone for 1 s. 503 has a congestion tone for 1 s and does not ring.
 //! A context without `Hangup` after its `Dial` plays a tone for 10 s when a callee refuses. The event is
 //! `Dial BUSY` for 486 and 600, otherwise `Dial CONGESTION`. After 480 and 483 it ends at once.
 

@@ -1,8 +1,8 @@
 //! An ARI stand-in, for trying the system out and for fast tests.
 //!
-//! It speaks the part of ARI that the bridge uses over real HTTP and a real WebSocket, in the order and with the
-//! answers recorded on a real Asterisk 22, and passes the same scenarios. How a callee behaves is chosen by the
-//! last three digits of the number ([`callee`]). It is no Asterisk: there is no media and no SIP.
+//! It speaks the part of ARI that the bridge uses over real HTTP and a real WebSocket. Order and answers
+//! are those recorded on a real Asterisk 22, and it passes the same scenarios. The last three digits of
+//! the number choose how a callee behaves ([`callee`]). It is no Asterisk: there is no media and no SIP.
 
 pub mod callee;
 mod causes;

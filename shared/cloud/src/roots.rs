@@ -1,8 +1,9 @@
 //! Whom a function trusts: Amazon's own roots first, which are in the program, and whom the system trusts after that.
 //!
-//! To read all certificates of the system takes longer than all else that a function does before it asks for work, and AWS's
-//! endpoints are vouched for by five roots (<https://www.amazontrust.com/repository/>). A server that these do not vouch for, such as a
-//! proxy with certificates of its own, is asked once more with the system's certificates, and from then on with nothing else.
+//! Five roots (<https://www.amazontrust.com/repository/>) vouch for AWS's endpoints. Reading all
+//! certificates of the system takes longer than all else that a function does before it asks for work.
+//! A server that the five do not vouch for, such as a proxy with certificates of its own, is asked once
+//! more with the system's certificates. From then on only those are used.
 
 use std::error::Error;
 use std::io;

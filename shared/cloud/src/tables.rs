@@ -16,7 +16,8 @@ use crate::StoreError;
 
 /// The table of calls, keyed by `call_id`.
 pub const CALLS_KEY: &str = "call_id";
-/// When a call was created, in milliseconds since the epoch; what both indexes are sorted by.
+/// When a call was created, in milliseconds since the epoch: the sort key of [`BY_DAY`] and
+/// [`BY_NUMBER`].
 pub const CREATED_AT: &str = "created_at";
 /// The index of calls by day, and its key: the day in UTC.
 pub const BY_DAY: &str = "by_day";

@@ -100,9 +100,9 @@ impl HangupCause {
     /// The more telling of this cause, from `ChannelDestroyed`, and the one that a
     /// `ChannelHangupRequest` announced before, for a call that was not answered.
     ///
-    /// A Local channel whose other half is hung up at once with a cause loses it in a race about
-    /// every third time on Asterisk 22.10: it is destroyed with 16, and only the request says 1. A request
-    /// of our own (32) or without a cause (0) announces nothing.
+    /// A Local channel whose other half is hung up at once with a cause loses that cause in a race,
+    /// about every third time on Asterisk 22.10. It is destroyed with 16, and only the request says 1. A
+    /// request of our own (32) or without a cause (0) announces nothing.
     #[must_use]
     pub fn or_announced(self, announced: Option<Self>) -> Self {
         match (self, announced) {

@@ -303,6 +303,20 @@ mod tests {
     }
 
     #[test]
+    fn every_status_and_reason_is_explained() {
+        let document = include_str!("../../../docs/outcomes.md");
+        let statuses = CallStatus::ALL.map(CallStatus::as_str);
+        let reasons = FailureReason::ALL.map(FailureReason::as_str);
+        for name in statuses.into_iter().chain(reasons) {
+            let explained = document
+                .lines()
+                .filter_map(|line| line.strip_prefix("| ")?.split(" |").next())
+                .any(|cell| cell.contains(&format!("`{name}`")));
+            assert!(explained, "docs/outcomes.md does not explain {name}");
+        }
+    }
+
+    #[test]
     fn an_answered_call_is_completed_whatever_ends_it() {
         let answered = Facts {
             answered: true,

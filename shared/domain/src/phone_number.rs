@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 /// A dialable number: an optional `+` and 7 to 20 digits.
 ///
-/// That is E.164 (15 digits at most) with room for carrier prefixes. Nothing else
+/// That is E.164 (15 digits at most) with room for a provider's prefixes. Nothing else
 /// is allowed in, because the number becomes part of a dial string, where `&`, `/`,
 /// `@` and `,` would choose another endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -1,7 +1,9 @@
 //! Access tokens: checking one never fails otherwise than by an error, and none is accepted that the key has not signed.
 //!
-//! The first byte of an input says what the rest is: a token; changes to a good token; or a header and claims, with a line
-//! between, that are signed with the key.
+//! The first byte of an input says what the rest is:
+//! - a token;
+//! - changes to a good token;
+//! - a header and claims, with a line between, that are signed with the key.
 #![no_main]
 #![allow(clippy::expect_used, clippy::panic)]
 

@@ -213,7 +213,7 @@ pub enum Fault {
     StallSocket {
         /// Of which bridge.
         bridge: usize,
-        /// For how long: shorter than the bridge would wait for a sign of life.
+        /// For how long: shorter than the bridge waits before it takes the socket for dead.
         lasts: Duration,
     },
     /// An Asterisk is restarted.

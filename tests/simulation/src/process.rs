@@ -1,5 +1,5 @@
-//! A program under test, as the world sees it: its requests travel, are lost, come late or twice; and it can be
-//! killed before any of them, or after its effect and before its answer.
+//! A program under test, as the world sees it. Its requests travel, are lost, or arrive late or twice. It
+//! can be killed before any request, or after the request's effect and before its answer.
 //!
 //! What is killed never gets another answer. That is all that the world can tell of a dead program.
 

@@ -15,8 +15,8 @@ pub struct Queue {
     sent: u64,
     /// Messages that were put aside.
     pub dead: usize,
-    /// Once in so many deliveries a message stays to be delivered again at once, and then not a third time: a server that has
-    /// missed the first receive has seen the second. Never if 0.
+    /// Once in so many deliveries a message stays to be delivered again at once. It is not delivered a
+    /// third time, because a server that has missed the first receive has seen the second. Never if 0.
     pub duplicates: u32,
 }
 

@@ -1,5 +1,5 @@
-//! A model of Asterisk with its phones, as far as the bridge can tell it from a real one: what it answers, which
-//! events it sends, and what is lost when its socket or the whole of it goes away.
+//! A model of Asterisk with its phones, as far as the bridge can tell it from a real one. It has what
+//! Asterisk answers, which events it sends, and what is lost when a socket or all of it goes away.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -31,7 +31,7 @@ pub struct Truth {
     pub ended: Option<(HangupCause, Instant)>,
     /// We hung the phone's channel up.
     pub hung_up: bool,
-    /// It was answered, and nothing happened (any more) until the callee lost patience.
+    /// It was answered, and nothing happened (any more) until the callee hung up.
     pub waited_in_vain: bool,
     /// When the callee answered.
     pub answered_at: Option<Instant>,
@@ -388,8 +388,8 @@ impl Witness {
 
 /// How long after the end of a call (or of what was wrong then) its record may still not say so.
 const KNOWN_WITHIN: Duration = Duration::from_secs(30);
-/// The same for a call about which a request was lost: a claim without an answer is left alone for a while, and a channel
-/// that was made late is taken for its call's until the deadline.
+/// The same for a call about which a request was lost. An unconfirmed claim is not touched for a while,
+/// and a channel that was made late is taken for its call's until the deadline.
 const KNOWN_WITHIN_TOUCHED: Duration = Duration::from_mins(2);
 /// How long what was wrong may still show.
 const AFTERMATH: Duration = Duration::from_mins(1);

@@ -47,8 +47,8 @@ impl Provider {
         self.seen.silent.store(silent, Ordering::SeqCst);
     }
 
-    /// The codes with which the phone at this number took INVITEs, and which Asterisk was told: neither 100, which
-    /// the phone need not have sent, nor 487, which answers a CANCEL.
+    /// The codes with which the phone at this number took INVITEs, and which Asterisk was told. 100 is
+    /// left out, because the phone need not have sent it, and so is 487, which answers a CANCEL.
     pub fn heard_from(&self, number: &str) -> BTreeSet<String> {
         let heard = self.seen.heard.lock();
         let heard = heard.unwrap_or_else(PoisonError::into_inner);

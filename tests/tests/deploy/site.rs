@@ -168,8 +168,9 @@ impl Site {
         self.cloud.ask("sqs", "send_message", message).await;
     }
 
-    /// Empties the bridge's queues. The cloud of this machine does not notice that who waits for messages is gone, and would
-    /// give those of the next bridge to it: so first such waits are given something.
+    /// Empties the bridge's queues. The cloud of this machine does not notice that whoever waits for
+    /// messages is gone, and would give it those of the next bridge. Such waits are therefore given
+    /// something first.
     pub async fn empty_queues(&mut self) {
         for queue in ["CallsQueueUrl", "ControlQueueUrlbridge1"] {
             let mut left = 0;

@@ -55,8 +55,8 @@ async fn garbage(pbx: Arc<Pbx>) {
     assert!(world.bridge().is_up());
 }
 
-/// Sends an event of a type that the bridge does not know to its application: Asterisk itself takes no more
-/// than 40 KiB in a request, the simulator's event is larger.
+/// Sends an event of a type that the bridge does not know to its application. Asterisk itself takes no
+/// more than 40 KiB in a request, and the simulator's event is larger.
 async fn send_unknown_event(pbx: &Pbx, app: &str) {
     match pbx {
         Pbx::Asterisk(asterisk) => {

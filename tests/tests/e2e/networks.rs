@@ -65,8 +65,8 @@ pub fn add(suite: &mut Suite) {
     }
 }
 
-/// A bridge that waited in vain for its channels' start gives its calls back. When the news comes at last, the channels
-/// of these calls are another bridge's, and ring.
+/// A bridge that waited in vain for its channels' start gives its calls back. When their `StasisStart`
+/// comes at last, the channels of these calls are another bridge's, and ring.
 async fn old_news(pbx: Arc<Pbx>) {
     let mut world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;

@@ -1,4 +1,4 @@
-//! The README's examples, run as they are printed.
+//! The examples of the README and of the API's document, run as they are printed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,14 +22,27 @@ pub fn add(suite: &mut Suite) {
     );
 }
 
-/// A block of the API's section: its language and its text.
-fn blocks(readme: &str) -> Vec<(&str, &str)> {
-    let begin = readme.find("\n## The API\n").expect("the API's section");
-    let end = readme
-        .find("\n## Configuration\n")
-        .expect("the next section");
+/// The documents with examples, each with the section that they are in, and the number of answers
+/// that it shows.
+const DOCUMENTS: [(&str, &str, usize); 2] =
+    [("README.md", "One call", 1), ("docs/api.md", "Examples", 7)];
+
+/// The section of a document below a heading, up to the next one of its level.
+fn section(document: &str, heading: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(document);
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, below) = text
+        .split_once(&format!("\n## {heading}\n"))
+        .expect("the section with the examples");
+    below.split("\n## ").next().unwrap_or(below).to_owned()
+}
+
+/// The blocks of a section: each one's language and its text.
+fn blocks(section: &str) -> Vec<(&str, &str)> {
     let mut blocks = Vec::new();
-    let mut parts = readme[begin..end].split("```");
+    let mut parts = section.split("```");
     while let (Some(_), Some(block)) = (parts.next(), parts.next()) {
         blocks.push(block.split_once('\n').expect("a language"));
     }
@@ -52,9 +65,6 @@ fn fields(value: &Value, prefix: &str, into: &mut BTreeSet<String>) {
 }
 
 async fn examples(_: Arc<Pbx>) {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
-    let blocks = blocks(&readme);
     let data = tempfile::tempdir().unwrap();
     let settings = source(&[
         ("PORT", "0"),
@@ -66,9 +76,20 @@ async fn examples(_: Arc<Pbx>) {
     let base = welcome.split("Ready on ").nth(1).unwrap();
     let base = base.split(',').next().unwrap();
 
+    for (document, heading, answers) in DOCUMENTS {
+        let section = section(document, heading);
+        assert_eq!(run_examples(base, &blocks(&section)).await, answers);
+    }
+    program.signal("INT").await;
+    assert_eq!(program.wait().await.code, Some(0));
+}
+
+/// Runs examples one after the other against the system at `base`, and compares what they answer
+/// with what they show. Returns how many answers were compared.
+async fn run_examples(base: &str, blocks: &[(&str, &str)]) -> usize {
     // Any error of the server ends the script; a line tells the blocks' outputs apart.
     let mut script = String::from("curl() { command curl --fail-with-body \"$@\"; echo; }\n");
-    for (language, text) in &blocks {
+    for (language, text) in blocks {
         if *language == "sh" {
             script.push_str(text);
             script.push_str("echo '=== end of block'\n");
@@ -96,24 +117,22 @@ async fn examples(_: Arc<Pbx>) {
     let mut last = "";
     let mut compared = 0;
     for (language, text) in blocks {
-        if language == "sh" {
+        if *language == "sh" {
             last = outputs.next().expect("an output for each block");
             continue;
         }
-        let expected: Value = serde_json::from_str(text).expect("the README's JSON");
+        let expected: Value = serde_json::from_str(text).expect("the example's JSON");
         let line = last.lines().rev().find(|line| !line.trim().is_empty());
         let answered: Value = serde_json::from_str(line.expect("an answer")).unwrap();
         let (mut said, mut got) = (BTreeSet::new(), BTreeSet::new());
         fields(&expected, "", &mut said);
         fields(&answered, "", &mut got);
-        // A list that the README shows empty holds what another example shows.
+        // A list that an example shows empty holds what another example shows.
         got.retain(|name| said.contains(name) || !name.starts_with(".calls."));
         assert_eq!(said, got, "{text}\n{answered}");
         compared += 1;
     }
-    assert_eq!(compared, 7);
-    program.signal("INT").await;
-    assert_eq!(program.wait().await.code, Some(0));
+    compared
 }
 
 /// Pastes lines into an interactive shell, which goes on after a mistake.
@@ -136,8 +155,6 @@ async fn paste(lines: &str) -> (String, String) {
 }
 
 async fn wrong_password(_: Arc<Pbx>) {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
     let data = tempfile::tempdir().unwrap();
     let settings = source(&[
         ("PORT", "0"),
@@ -149,20 +166,21 @@ async fn wrong_password(_: Arc<Pbx>) {
     let base = welcome.split("Ready on ").nth(1).unwrap();
     let base = base.split(',').next().unwrap();
 
-    let begin = readme.find("\nBASE=").expect("the commands");
-    let end = readme
-        .find("The service itself")
-        .expect("commands without a token");
-    let blocks = readme[begin..end].split("```sh\n").map(|block| {
-        let end = block.find("\n```").expect("the end of a block");
-        &block[..=end]
+    let documented = DOCUMENTS.map(|(document, heading, _)| {
+        let section = section(document, heading);
+        // What is asked about the service itself needs no token.
+        let needing_a_token = section.split("\n### The service\n").next();
+        blocks(needing_a_token.unwrap_or(&section))
+            .into_iter()
+            .filter(|(language, _)| *language == "sh")
+            .map(|(_, text)| text)
+            .collect::<String>()
+            .replace("BASE=http://127.0.0.1:8000\n", &format!("BASE={base}\n"))
     });
-    let of_readme: String = blocks.collect();
-    let of_readme = of_readme.replace("BASE=http://127.0.0.1:8000\n", &format!("BASE={base}\n"));
     let begin = welcome.find("TOKEN=").expect("the printed lines");
     let end = welcome.find("\n\nDynamoDB is served").expect("their end");
     let printed = format!("DEMO_PASSWORD=wrong\n{}\n", &welcome[begin..end]);
-    for lines in [of_readme, printed.clone()] {
+    for lines in documented.into_iter().chain([printed.clone()]) {
         let (answers, errors) = paste(&lines).await;
         // The mistake is named once, and nothing is sent after it.
         assert_eq!(errors.matches("password is wrong").count(), 1, "{errors}");

@@ -141,8 +141,8 @@ impl Switch {
 }
 
 impl Inner {
-    /// Ends the playback of a channel that is over, and those that wait behind it: each begins and fails
-    /// at once, or, if they are not told, is gone without a word.
+    /// Ends the playback of a channel that has ended, and those that wait behind it. Each of these begins
+    /// and fails at once. If they are not told (`are_told`), they vanish without an event.
     pub fn break_off_playbacks(&mut self, id: &str, are_told: bool) {
         let of_channel = self
             .playbacks
