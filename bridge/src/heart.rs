@@ -32,8 +32,8 @@ const PING_WITHIN: Duration = Duration::from_secs(2);
 /// minute after they were due, because clocks differ; a bridge must not use that up.
 pub const MOST_AHEAD_MS: u64 = 20_000;
 
-/// Heartbeats that are tried at once, each with what the answer to the last one taught: the holder is
-/// gone, which Asterisk is stored, and that the old Asterisk's calls are over.
+/// How many heartbeats are tried at once. Each one uses what the answer to the last one taught: that
+/// the holder is gone, which Asterisk is stored, or that the old Asterisk's calls are over.
 const TRIES: u32 = 4;
 /// Most calls that are looked at before a name moves to another Asterisk.
 const MOST_OLD_CALLS: usize = 10_000;

@@ -53,7 +53,7 @@ impl NameLease {
         state.renewed.notify_waiters();
     }
 
-    /// Notes that the lease was refused. Returns whether that is news.
+    /// Notes that the lease was refused. Returns whether that was unknown.
     pub fn refused(&self, refusal: LeaseRefusal) -> bool {
         self.held.set(false);
         self.lock().refusal.replace(refusal) != Some(refusal)

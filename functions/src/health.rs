@@ -99,9 +99,9 @@ pub struct BridgeHealth {
     /// How many seconds its clock is ahead of AWS's (negative: behind), if that is known. A bridge that
     /// is more than 20 s away takes no calls.
     pub clock_ahead_seconds: Option<i64>,
-    /// Why another process with the name of this bridge takes no calls, if there is one:
-    /// `another_process` (this bridge holds the lease of the name) or `another_asterisk` (the calls of
-    /// the name are on another Asterisk). New reasons may be added.
+    /// Why another process with the name of this bridge takes no calls, if there is one. It is
+    /// `another_process` if this bridge holds the lease of the name, and `another_asterisk` if the
+    /// calls of the name are on another Asterisk. New reasons may be added.
     #[schema(example = "another_process")]
     pub lease_refused: Option<String>,
     /// Its release.
