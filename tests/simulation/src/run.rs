@@ -145,9 +145,11 @@ impl Simulation {
     fn channels(&self, state: &State) -> Vec<CallId> {
         let switches = state.switches.iter().enumerate();
         let of = |(bridge, switch): (usize, &Switch)| {
-            // A twin leaves its Asterisk for good.
-            let stays = |bridge: &Mutex<Option<Running>>| lock(bridge).is_some();
-            let deserted = !self.bridges.get(bridge).is_some_and(stays);
+            // A twin leaves its Asterisk for good, and what waits for the lease does not act yet.
+            let acts = |bridge: &Mutex<Option<Running>>| {
+                lock(bridge).as_ref().is_some_and(|(_, it)| it.is_up())
+            };
+            let deserted = !self.bridges.get(bridge).is_some_and(acts);
             // What a dialplan has taken the limit away from ends with its callee alone.
             let talks_on = |id: &CallId| {
                 let truth = state.witness.truths.get(id);
@@ -393,11 +395,16 @@ impl Simulation {
         let Some((process, running)) = self.new_bridge(bridge, host) else {
             return;
         };
-        tokio::time::sleep(lasts).await;
+        let end = Instant::now() + lasts;
+        let ready = running.readiness();
+        let ready = tokio::time::timeout_at(end, ready.wait_for(true)).await;
+        let took_over = ready.is_ok().then(Instant::now);
+        tokio::time::sleep_until(end).await;
         process.kill();
-        // It has taken over meanwhile. Elsewhere its calls have to be over first.
-        if running.is_up() {
-            self.world.upheaval(Duration::from_mins(5));
+        // The first one has to wait until this one is known to be gone, and elsewhere its calls over.
+        if let Some(took_over) = took_over {
+            let over = (took_over, end + Duration::from_mins(5));
+            self.world.lock().witness.upheavals.push(over);
         }
         lock(&self.killed).push(running);
     }

@@ -359,13 +359,13 @@ impl Witness {
             if self.heavy_loss || truth.touched {
                 return;
             }
-            let during = |(began, _): &&(Instant, Instant)| *began <= limit + SOON;
-            let until = self
-                .upheavals
-                .iter()
-                .filter(during)
-                .map(|(_, until)| *until);
-            until.max().map_or(limit, |until| until.max(limit)) + Duration::from_secs(30)
+            let mut kept_from = limit;
+            while let Some(until) = self.upheavals.iter().find_map(|(began, until)| {
+                (*began <= kept_from + SOON && *until > kept_from).then_some(*until)
+            }) {
+                kept_from = until;
+            }
+            kept_from + Duration::from_secs(30)
         } else if truth.limited && !truth.touched && !truth.late_request {
             // Five seconds by the promise, and four for clocks: one that is set right by an answer that took
             // long is known to two seconds, and so is the other.
