@@ -5,18 +5,19 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use cloud::CallStore;
 use cloud::aws::Patience;
 use cloud::calls::{Saved, SenderId};
-use cloud::ports::Calls;
+use cloud::lease::{Lease, LeaseClaim, LeaseRefusal};
+use cloud::ports::{BeatOutcome, Calls, SignsOfLife};
 use cloud::tables::{PENDING, held_by};
+use cloud::{CallStore, Heartbeat, Heartbeats};
 use domain::{
-    Call, CallEvent, CallId, CallRequest, ClaimId, DialplanTarget, FailureReason, HangupOrigin,
-    Priority, Timestamp, Variables, WaitingReason, When,
+    BridgeId, Call, CallEvent, CallId, CallRequest, ClaimId, DialplanTarget, FailureReason,
+    HangupOrigin, Priority, Timestamp, Variables, WaitingReason, When,
 };
 use local::Embedded;
-use local::embedded::CALLS_TABLE;
-use simulation::table::Table;
+use local::embedded::{CALLS_TABLE, STATE_TABLE};
+use simulation::table::{Signs, Table};
 use uuid::Uuid;
 
 /// Questions that are asked.
@@ -61,6 +62,61 @@ fn event() -> CallEvent {
         },
         _ => CallEvent::Failed(FailureReason::OutcomeUnknown),
     }
+}
+
+/// Both are told the same heartbeats of three processes on two Asterisks, and answer the same.
+#[tokio::test]
+async fn both_lease_a_name_alike() {
+    fastrand::seed(7);
+    let embedded = Embedded::start(None).await.unwrap();
+    let clients = embedded.clients(Patience::FUNCTION).await;
+    let store = Heartbeats::new(clients.dynamodb, STATE_TABLE.to_owned());
+    let mut model = Signs::default();
+    let names = ["one", "two"].map(|name| name.parse::<BridgeId>().unwrap());
+    let mut last = Lease::default();
+    let (mut written, mut refused) = (0, 0);
+    for question in 0..2_000 {
+        let bridge_id = &names[fastrand::usize(..names.len())];
+        let at = Timestamp::from_millis(fastrand::i64(1..5));
+        if fastrand::u32(..8) == 0 {
+            let refusal = LeaseRefusal::AnotherAsterisk;
+            store.note_refusal(bridge_id, refusal, at).await.unwrap();
+            model.note_refusal(bridge_id, refusal, at);
+            continue;
+        }
+        let heartbeat = Heartbeat {
+            bridge_id: bridge_id.clone(),
+            at,
+            started_at: at,
+            version: String::new(),
+            events_up: true,
+            ari_up: true,
+            waiting: None,
+            live_calls: 0,
+            clock_ahead_ms: None,
+            metrics: String::new(),
+            refused: fastrand::bool().then_some((LeaseRefusal::AnotherProcess, at)),
+        };
+        let claim = LeaseClaim {
+            process: fastrand::u32(..3).to_string(),
+            place: fastrand::bool().then(|| "here".to_owned()),
+            asterisk: [None, Some("a"), Some("b")][fastrand::usize(..3)].map(str::to_owned),
+            instead_of: last.holder.clone().filter(|_| fastrand::bool()),
+            moves: fastrand::u32(..4) == 0,
+            gives_up: fastrand::u32(..4) == 0,
+        };
+        let stored = store.beat(&heartbeat, &claim).await.unwrap().outcome;
+        let modelled = model.beat(heartbeat, &claim, at).outcome;
+        assert_eq!(stored, modelled, "{question}: {claim:?}");
+        match stored {
+            BeatOutcome::Written { .. } => written += 1,
+            BeatOutcome::Refused(lease) => {
+                refused += 1;
+                last = lease;
+            }
+        }
+    }
+    assert!(written > 200 && refused > 200, "{written}, {refused}");
 }
 
 #[tokio::test]
