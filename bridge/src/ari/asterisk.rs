@@ -26,6 +26,14 @@ pub enum AriError {
         /// What went wrong.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// An answer came, and its body is not what was asked for. What was asked for has been done.
+    #[error("ARI's answer to {request} cannot be read")]
+    Unreadable {
+        /// What was asked.
+        request: &'static str,
+        /// What is wrong with the body.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// Too many requests wait for an answer already; this one was not sent.
     #[error("ARI was not asked {request}: too many requests wait")]
     Busy {

@@ -99,11 +99,10 @@ impl Answer {
     /// What its body says.
     ///
     /// # Errors
-    /// [`AriError::NoAnswer`] if that cannot be read.
+    /// [`AriError::Unreadable`] if the body does not say that.
     pub fn json<T: DeserializeOwned>(&self, request: &'static str) -> Result<T, AriError> {
-        serde_json::from_slice(&self.body).map_err(|source| AriError::NoAnswer {
+        serde_json::from_slice(&self.body).map_err(|source| AriError::Unreadable {
             request,
-            sent: true,
             source: source.into(),
         })
     }

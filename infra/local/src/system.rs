@@ -65,6 +65,12 @@ pub enum SystemError {
         /// What the system says.
         problem: io::Error,
     },
+    /// The bridge cannot be started.
+    #[error("the bridge cannot be started: {problem}")]
+    Bridge {
+        /// What the bridge says.
+        problem: String,
+    },
     /// The data folder cannot be used.
     #[error("{path} cannot be written: {problem}")]
     Data {
@@ -196,9 +202,8 @@ impl System {
 
         let calls_table = bridge.calls_table.clone();
         let for_bridge = embedded.clients(Patience::BRIDGE).await;
-        let bridge = Bridge::start(bridge, &for_bridge).map_err(|error| SystemError::Asterisk {
-            url: String::new(),
-            problem: error.to_string(),
+        let bridge = Bridge::start(bridge, &for_bridge).map_err(|error| SystemError::Bridge {
+            problem: cloud::error::chain(&error),
         })?;
         let sweeper = sweeper_of(&clients, &calls_table);
         let health = health_of(&clients, &calls_table, &embedded.calls_queue_url);

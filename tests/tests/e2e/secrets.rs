@@ -135,6 +135,7 @@ async fn bridges(world: &World) -> (Program, Program, String) {
     let id = api.place(&number("486"), json!({})).await;
     api.wait_until_over(&id).await;
     let refused = with(&environment, "ARI_PASSWORD", ARI_PASSWORD);
+    let refused = with(&refused, "BRIDGE_ID", "refused");
     let mut refused = Program::start("bridge", &[], &refused);
     refused.wait_for_error("refused").await;
     (good, refused, environment["ARI_PASSWORD"].clone())

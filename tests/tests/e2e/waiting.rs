@@ -250,17 +250,25 @@ async fn clock_wrong(pbx: Arc<Pbx>) {
         assert_eq!(api.status(id).await["status"], "pending");
         assert_eq!(pbx.invites_to(to), 0);
     }
-    let mut environment = environment;
-    environment.insert("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), url);
-    let check = Program::start("bridge", &["--check"], &environment);
+    let mut behind = environment.clone();
+    behind.insert("AWS_ENDPOINT_URL_DYNAMODB".to_owned(), url);
+    let check = Program::start("bridge", &["--check"], &behind);
     let told = check.wait().await.stdout;
     let expected = "AWS's: a bridge whose clock is so wrong takes no calls";
     assert!(
         told.contains("MISSING  clock, -") && told.contains(expected),
         "{told}"
     );
+    // A bridge whose clock is right takes them, beside the one whose clock is wrong.
+    let right = Program::start("bridge", &[], &environment);
+    all_are_dialled_once(&pbx, &api, &calls).await;
+    assert_eq!(world.bridge().counts().dialled, 0);
+    right.signal("TERM").await;
+    assert_eq!(right.wait().await.code, Some(0));
+    let calls = place_ten(&api).await;
     later.store(0, Ordering::SeqCst);
     all_are_dialled_once(&pbx, &api, &calls).await;
+    assert_eq!(world.bridge().counts().dialled, 10);
 }
 
 async fn expired(_: Arc<Pbx>) {
