@@ -97,7 +97,7 @@ async fn check_name<W: Write>(
     let is_other = matches!((&lease.asterisk, &ours), (Some(theirs), Some(ours)) if theirs != ours);
     let is_alive = lease.holder.is_some()
         && at.is_some_and(|at| clock::now().since(at) <= heartbeats::GONE_AFTER);
-    let processes = ThisProcess::new(settings.boot_id.as_deref());
+    let processes = ThisProcess::show(settings.boot_id.as_deref());
     let is_here = lease.place.is_some() && lease.place.as_deref() == processes.place();
     let what = format!("BRIDGE_ID {name}");
     match (is_alive, is_other) {

@@ -61,7 +61,7 @@ impl Outside {
                 aws.dynamodb.clone(),
                 settings.state_table.clone(),
             )),
-            processes: ThisProcess::new(settings.boot_id.as_deref()),
+            processes: ThisProcess::show(settings.boot_id.as_deref()),
             clock: Clock::system(),
         })
     }

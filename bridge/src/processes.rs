@@ -33,7 +33,7 @@ impl ThisProcess {
     /// Makes this process visible to others of this machine. `boot_id` names the machine's present
     /// boot if the file `/proc/sys/kernel/random/boot_id` is hidden from this process.
     #[must_use]
-    pub fn new(boot_id: Option<&str>) -> Arc<dyn Processes> {
+    pub fn show(boot_id: Option<&str>) -> Arc<dyn Processes> {
         let own = Uuid::new_v4().to_string();
         #[cfg(target_os = "linux")]
         {
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_process_lives_until_it_has_ended() {
-        let (one, two) = (ThisProcess::new(None), ThisProcess::new(None));
+        let (one, two) = (ThisProcess::show(None), ThisProcess::show(None));
         assert_ne!(one.own(), two.own());
         assert_eq!(one.place(), two.place());
         assert!(one.place().is_some());

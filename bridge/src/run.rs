@@ -152,24 +152,8 @@ impl Bridge {
         let lease = Arc::new(NameLease::default());
         let lost = CancellationToken::new();
         let circuits = Circuits::new();
-        let (orphans_tx, orphans) = mpsc::channel(ORPHANS);
         let (done, done_rx) = mpsc::channel(deleter::BACKLOG);
         let deleter = tokio::spawn(deleter::run(Arc::clone(&outside.queue), done_rx));
-
-        let listener = Listener {
-            ari: Arc::clone(&outside.ari),
-            registry: Arc::clone(&registry),
-            metrics: Arc::clone(&metrics),
-            orphans: orphans_tx,
-            up: Arc::clone(&up),
-            lease: Arc::clone(&lease),
-        };
-        errands.spawn(listener.run(closing.clone()));
-        errands.spawn(hang_up_orphans(
-            Arc::clone(&outside.ari),
-            Arc::clone(&registry),
-            orphans,
-        ));
 
         let heart = Heart {
             bridge_id: settings.bridge_id.clone(),
@@ -188,6 +172,7 @@ impl Bridge {
             lost: lost.clone(),
             circuits: Arc::clone(&circuits),
         };
+        start_listener(&errands, &heart, &closing);
         errands.spawn(heart.run(closing.clone()));
         let switch = Arc::clone(&outside.pause);
         errands.spawn(pause::watch(switch, Arc::clone(&circuits), closing.clone()));
@@ -328,6 +313,25 @@ impl Drop for Bridge {
         self.stopping.cancel();
         self.closing.cancel();
     }
+}
+
+/// What reads Asterisk's events, and what hangs up channels that start with nobody to dial them.
+fn start_listener(errands: &TaskTracker, heart: &Heart, closing: &CancellationToken) {
+    let (orphans_tx, orphans) = mpsc::channel(ORPHANS);
+    let listener = Listener {
+        ari: Arc::clone(&heart.ari),
+        registry: Arc::clone(&heart.registry),
+        metrics: Arc::clone(&heart.metrics),
+        orphans: orphans_tx,
+        up: Arc::clone(&heart.up),
+        lease: Arc::clone(&heart.lease),
+    };
+    errands.spawn(listener.run(closing.clone()));
+    errands.spawn(hang_up_orphans(
+        Arc::clone(&heart.ari),
+        Arc::clone(&heart.registry),
+        orphans,
+    ));
 }
 
 /// What finds calls that nobody follows: the control queue, if there is one, and reconciliation.

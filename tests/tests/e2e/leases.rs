@@ -152,13 +152,13 @@ async fn elsewhere(pbx: Arc<Pbx>) {
     let live = api.place(&to, json!({"timeout": 60_000})).await;
     api.wait_until(&live, |call| call["status"] == "ringing")
         .await;
-    let (mut clone, clones) = start_refused(&cloned).await;
+    let (mut clone, its_monitor) = start_refused(&cloned).await;
 
     // Nobody holds the name, and yet the clone must not: the call is on the first one's Asterisk.
     first.kill().await;
     clone.wait_for_error("are on another Asterisk").await;
     let detail = "lease of BRIDGE_ID refused: another_asterisk\n".to_owned();
-    assert_eq!(ready(&clones).await, (503, detail));
+    assert_eq!(ready(&its_monitor).await, (503, detail));
     wait_for_health(&api, |bridge| refusal(bridge) == Some("another_asterisk")).await;
     assert_eq!(api.status(&live).await["status"], "ringing");
 
@@ -171,7 +171,7 @@ async fn elsewhere(pbx: Arc<Pbx>) {
 
     // With its calls over, the name may move.
     first.kill().await;
-    wait_until_ready(&clones).await;
+    wait_until_ready(&its_monitor).await;
     clone.kill().await;
     let log = first.wait().await.stderr;
     assert!(!log.contains("lease of this BRIDGE_ID is lost"), "{log}");
