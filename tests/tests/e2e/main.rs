@@ -57,6 +57,9 @@ use tokio::runtime::{Handle, Runtime};
 /// Tests wait for phones most of the time, so many go on at once.
 const THREADS: usize = 8;
 
+/// Filters of tests that need no Asterisk.
+const WITHOUT_ASTERISK: [&str; 2] = ["simulator::", "contract::"];
+
 /// Collects the tests.
 struct Suite {
     handle: Handle,
@@ -140,7 +143,7 @@ fn main() -> ExitCode {
         && arguments
             .filter
             .as_ref()
-            .is_none_or(|filter| !filter.starts_with("simulator"));
+            .is_none_or(|filter| !WITHOUT_ASTERISK.iter().any(|lane| filter.starts_with(lane)));
     let asterisk = if wants_asterisk {
         Asterisk::start().inspect(|asterisk| runtime.block_on(asterisk.wait_until_ready()))
     } else {
