@@ -15,7 +15,7 @@ use cloud::aws::{Clients, Patience};
 use cloud::ports::{Calls, Queue};
 use cloud::rate_limit::RateLimit;
 use cloud::settings::Reader;
-use cloud::{CallQueue, CallStore, Heartbeats, UserStore, call_item};
+use cloud::{Accounts, CallQueue, CallStore, Heartbeats, UserStore, call_item};
 use domain::{Call, CallRequest, DialplanTarget, Priority, Timestamp, Variables};
 use functions::cursor::Cursors;
 use functions::guard::AllowedOrigins;
@@ -303,6 +303,7 @@ impl World {
             calls_queue_url: self.embedded.calls_queue_url.clone(),
             control_queue_url_prefix: self.embedded.control_queue_url_prefix.clone(),
             calls,
+            daily_calls: None,
             cursors: Arc::new(Cursors::new(&jwt_settings(SECRET_KEY))),
             jwt: Arc::new(jwt(SECRET_KEY)),
             token_limit,
@@ -312,6 +313,13 @@ impl World {
             },
         };
         router::finish(api.routes(), &AllowedOrigins::default())
+    }
+
+    /// What an administrator does to users.
+    #[must_use]
+    pub fn accounts(&self) -> Accounts {
+        let (users, state) = (USERS_TABLE.to_owned(), STATE_TABLE.to_owned());
+        Accounts::new(self.clients.dynamodb.clone(), users, state)
     }
 
     /// The table of users.
