@@ -9,6 +9,7 @@ use cloud::daily_calls::{Counted, DailyCalls, Day};
 use cloud::ports::Calls;
 use cloud::{clock, error};
 use domain::{CallRequest, FailureReason};
+use uuid::Uuid;
 
 use crate::originate::OriginateState;
 use crate::placing::{NotPlaced, Placed, Refusal};
@@ -26,16 +27,13 @@ impl<'a> Allowance<'a> {
         state: &'a OriginateState,
         client: &'a str,
         request: &CallRequest,
-        sender: SenderId,
     ) -> Result<Self, Problem> {
         let Some(daily_calls) = &state.daily_calls else {
             return Ok(Self(None));
         };
         match daily_calls.count(client, clock::now()).await {
             Ok(Counted::Within(day)) => Ok(Self(Some((daily_calls, client, day)))),
-            Ok(Counted::Spent(_)) if is_repeat(&state.calls, request, sender).await => {
-                Ok(Self(None))
-            }
+            Ok(Counted::Spent(_)) if is_repeat(&state.calls, request).await => Ok(Self(None)),
             Ok(Counted::Spent(until)) => {
                 // The alarm `daily-calls-spent` counts the answer; this says whose it was.
                 tracing::warn!(user = client, "a user's calls of the day are spent");
@@ -74,11 +72,13 @@ fn is_called(placed: &Result<Placed, NotPlaced>) -> bool {
 }
 
 /// Whether an earlier request with the same key has made this call. The function may not read calls,
-/// so it takes over the sending of the call, as a repeat does anyway.
-async fn is_repeat(calls: &impl Calls, request: &CallRequest, sender: SenderId) -> bool {
+/// so it takes over the sending of the call, as a repeat does anyway. It does so under a name of its
+/// own: the record of one that has the request's sender would be taken for the request's own.
+async fn is_repeat(calls: &impl Calls, request: &CallRequest) -> bool {
     if request.fingerprint.is_none() {
         return false;
     }
+    let sender = SenderId::from(Uuid::new_v4());
     match calls.take_over_sending(request.id, sender).await {
         Ok(Takeover::Taken { .. }) => true,
         // The repeat of a call that could not be queued would make another one.
@@ -93,8 +93,6 @@ async fn is_repeat(calls: &impl Calls, request: &CallRequest, sender: SenderId) 
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
 
     #[test]

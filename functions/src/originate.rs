@@ -422,7 +422,7 @@ async fn answer(
         sender: Uuid::new_v4().into(),
         id_of_try: &id_of_try,
     };
-    let allowance = Allowance::take(state, client, &request, placing.sender).await?;
+    let allowance = Allowance::take(state, client, &request).await?;
     let placed = placing.place(request, expires_at).await;
     allowance.settle(&placed).await;
     match placed {

@@ -34,6 +34,7 @@ mod recovery;
 mod repeats;
 mod requests;
 mod rest_over_websocket;
+mod revoking;
 mod secrets;
 mod spellings;
 mod sweeping;
@@ -161,6 +162,7 @@ fn main() -> ExitCode {
     repeats::add(&mut suite);
     requests::add(&mut suite);
     rest_over_websocket::add(&mut suite);
+    revoking::add(&mut suite);
     ari_over_tls::add(&mut suite);
     costs::add(&mut suite);
     media::add(&mut suite);
