@@ -308,12 +308,22 @@ async fn without_settings(_: Arc<Pbx>) {
         ),
         (
             "originate",
-            &["SECRET_KEY", "CALLS_TABLE", "CALLS_QUEUE_URL"],
+            &[
+                "SECRET_KEY",
+                "CALLS_TABLE",
+                "STATE_TABLE",
+                "CALLS_QUEUE_URL",
+            ],
         ),
-        ("status", &["SECRET_KEY", "CALLS_TABLE"]),
+        ("status", &["SECRET_KEY", "CALLS_TABLE", "STATE_TABLE"]),
         (
             "control",
-            &["SECRET_KEY", "CALLS_TABLE", "CONTROL_QUEUE_URL_PREFIX"],
+            &[
+                "SECRET_KEY",
+                "CALLS_TABLE",
+                "STATE_TABLE",
+                "CONTROL_QUEUE_URL_PREFIX",
+            ],
         ),
     ] {
         let ended = Program::start(name, &[], &source(&[])).wait().await;
