@@ -303,7 +303,7 @@ async fn reader(pbx: Arc<Pbx>) {
     let listed = world.admin(&["user", "list"], "").await;
     assert_eq!(listed.stdout, "alice\nreader\tcalls:read\n");
     let wrong = world
-        .admin(&["user", "add", "bob", "--scope", "admin"], &input)
+        .admin(&["user", "add", "bob", "--scope", "admin"], "")
         .await;
     assert!(wrong.stderr.contains("no scope admin"), "{wrong:?}");
 
