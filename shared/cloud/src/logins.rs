@@ -58,7 +58,7 @@ impl Logins {
         let mut keys = logins.to_vec();
         keys.extend(standing::keys(username, key_id));
         let items = batch::read_consistently(&self.client, &self.table, keys, "logins").await?;
-        let standing = Standing::of(&items, username, key_id);
+        let standing = Standing::of(&items, username, key_id)?;
         let items: HashMap<_, _> = items
             .into_iter()
             .filter_map(|item| Some((item.get(tables::STATE_KEY)?.as_s().ok()?.clone(), item)))

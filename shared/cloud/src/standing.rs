@@ -57,7 +57,10 @@ impl Standing {
     }
 
     /// What these items say of a user and a key.
-    pub(crate) fn of(items: &[Item], username: &str, key_id: &str) -> Self {
+    ///
+    /// # Errors
+    /// If a user's row does not say what it has to: then what it ends is not known.
+    pub(crate) fn of(items: &[Item], username: &str, key_id: &str) -> Result<Self, StoreError> {
         let find = |key: &str| {
             items.iter().find(|item| {
                 let found = item.get(tables::STATE_KEY);
@@ -67,14 +70,29 @@ impl Standing {
                     == Some(key)
             })
         };
-        let user = find(&user_key(username));
-        let not_before = user.and_then(|item| item.get("not_before")?.as_n().ok()?.parse().ok());
-        let disabled = user.and_then(|item| item.get("disabled")?.as_bool().ok().copied());
-        Self {
-            not_before,
-            disabled: disabled.unwrap_or(false),
-            key_revoked: find(&signing_key(key_id)).is_some(),
-        }
+        let key_revoked = find(&signing_key(key_id)).is_some();
+        let Some(user) = find(&user_key(username)) else {
+            return Ok(Self {
+                key_revoked,
+                ..Self::default()
+            });
+        };
+        let malformed = |field| StoreError::Malformed {
+            what: "standing",
+            field,
+        };
+        let second = user.get("not_before").and_then(|value| value.as_n().ok());
+        let second = second.and_then(|text| text.parse().ok());
+        // A user whose password was changed, and who was never disabled, has none.
+        let disabled = match user.get("disabled") {
+            Some(value) => *value.as_bool().map_err(|_| malformed("disabled"))?,
+            None => false,
+        };
+        Ok(Self {
+            not_before: Some(second.ok_or_else(|| malformed("not_before"))?),
+            disabled,
+            key_revoked,
+        })
     }
 }
 
@@ -99,7 +117,7 @@ impl StandingStore {
     pub async fn read(&self, username: &str, key_id: &str) -> Result<Standing, StoreError> {
         let keys = keys(username, key_id).to_vec();
         let items = batch::read_consistently(&self.client, &self.table, keys, "standing").await?;
-        Ok(Standing::of(&items, username, key_id))
+        Standing::of(&items, username, key_id)
     }
 
     /// Revokes the key with this id, for ever. Doing it again changes nothing.
@@ -163,7 +181,7 @@ mod tests {
                 ],
             ),
         ];
-        let of = |username, key| Standing::of(&items, username, key);
+        let of = |username, key| Standing::of(&items, username, key).unwrap();
         assert_eq!(
             of("alice", "k1"),
             Standing {
@@ -175,7 +193,28 @@ mod tests {
         assert_eq!(of("bob", "k2"), Standing::default());
         // A user may have any name, and is never taken for a key.
         assert!(!of("k1", "alice").key_revoked);
-        assert_eq!(Standing::of(&[], "alice", "k1"), Standing::default());
+        let nothing = Standing::of(&[], "alice", "k1").unwrap();
+        assert_eq!(nothing, Standing::default());
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_is_no_permission() {
+        let text = |value: &str| AttributeValue::S(value.to_owned());
+        let second = AttributeValue::N("10".to_owned());
+        for rest in [
+            vec![],
+            vec![("not_before", text("10"))],
+            vec![("not_before", AttributeValue::N("ten".to_owned()))],
+            vec![("not_before", second.clone()), ("disabled", text("true"))],
+        ] {
+            let items = [row("access#user#alice", &rest)];
+            assert!(Standing::of(&items, "alice", "k1").is_err(), "{rest:?}");
+        }
+        // What a later release adds is passed over.
+        let later = [("not_before", second), ("why", text("left"))];
+        let items = [row("access#user#alice", &later)];
+        let standing = Standing::of(&items, "alice", "k1").unwrap();
+        assert_eq!(standing.not_before, Some(10));
     }
 
     #[test]
