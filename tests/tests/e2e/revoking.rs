@@ -31,6 +31,10 @@ pub fn add(suite: &mut Suite) {
         unreadable,
     );
     suite.add(
+        "revoking::a_change_that_cannot_end_tokens_is_not_made",
+        not_made,
+    );
+    suite.add(
         "revoking::a_user_who_is_enabled_again_needs_a_new_token",
         enabled_again,
     );
@@ -248,6 +252,26 @@ async fn unreadable(pbx: Arc<Pbx>) {
         assert!(!answer.header("retry-after").is_empty(), "{route}");
     }
     assert_eq!((world.queued().await, world.recorded().await), (0, 0));
+}
+
+async fn not_made(pbx: Arc<Pbx>) {
+    let world = World::without_bridge(&pbx).await;
+    let input = format!("{PASSWORD}\n");
+    administer(&world, &["user", "add", "alice"], &input).await;
+    let before = world.users().get("alice").await.unwrap().unwrap();
+    let dynamodb = &world.clients.dynamodb;
+    let gone = dynamodb.delete_table().table_name(STATE_TABLE).send().await;
+    gone.unwrap();
+    for (arguments, input) in [
+        (["user", "passwd", "alice"].as_slice(), "battery staple\n"),
+        (&["user", "disable", "alice"], ""),
+        (&["user", "scope", "alice", "calls:read"], ""),
+    ] {
+        let ended = world.admin(arguments, input).await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let after = world.users().get("alice").await.unwrap().unwrap();
+        assert!(after == before, "{arguments:?}");
+    }
 }
 
 /// Asks for a token in this process. Returns the status and the body.
