@@ -1,4 +1,4 @@
-//! Who may use a route: bearer tokens (RFC 6750) and the scopes they grant.
+//! Who may use a route: bearer tokens (RFC 6750), what has ended them, and the scopes they grant.
 
 use std::sync::Arc;
 
@@ -6,11 +6,52 @@ use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 
+use cloud::{StandingStore, clock, error};
+
 use crate::jwt::{Bearer, Jwt, Scope};
 use crate::problem::Problem;
+use crate::standings::Standings;
 
 const NO_TOKEN: &str = r#"Bearer realm="calls""#;
 const BAD_TOKEN: &str = r#"Bearer realm="calls", error="invalid_token""#;
+
+/// What decides about the tokens of requests.
+#[derive(Clone)]
+pub struct Access {
+    jwt: Arc<Jwt>,
+    standings: Arc<Standings>,
+}
+
+impl Access {
+    /// With the keys of `jwt`, and what is recorded of users and keys.
+    #[must_use]
+    pub fn new(jwt: Arc<Jwt>, store: StandingStore) -> Self {
+        Self {
+            jwt,
+            standings: Arc::new(Standings::new(store)),
+        }
+    }
+
+    /// Whoever bears this token, if nothing has ended it.
+    async fn check(&self, token: &str) -> Result<Bearer, Problem> {
+        let invalid = |why: String| Problem::unauthorized(BAD_TOKEN, why);
+        let bearer = self
+            .jwt
+            .verify(token)
+            .map_err(|error| invalid(error.to_string()))?;
+        let (user, key) = (&bearer.subject, &bearer.key_id);
+        let standing = self.standings.of(user, key, clock::now()).await;
+        let standing = standing.map_err(|error| {
+            tracing::error!(error = %error::chain(&error), "what has ended tokens could not be read");
+            Problem::unavailable("access tokens cannot be checked now")
+        })?;
+        if let Err(void) = standing.judge(bearer.issued_at) {
+            tracing::info!(%void, key_id = %bearer.key_id, "a token is void");
+            return Err(invalid("the access token is no longer valid".to_owned()));
+        }
+        Ok(bearer)
+    }
+}
 
 /// A request whose token grants placing calls.
 pub struct MayWrite(pub Bearer);
@@ -20,25 +61,29 @@ pub struct MayRead(pub Bearer);
 
 impl<S> FromRequestParts<S> for MayWrite
 where
-    Arc<Jwt>: FromRef<S>,
+    Access: FromRef<S>,
     S: Send + Sync,
 {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        authorize(parts, &Arc::<Jwt>::from_ref(state), Scope::CallsWrite).map(Self)
+        authorize(parts, &Access::from_ref(state), Scope::CallsWrite)
+            .await
+            .map(Self)
     }
 }
 
 impl<S> FromRequestParts<S> for MayRead
 where
-    Arc<Jwt>: FromRef<S>,
+    Access: FromRef<S>,
     S: Send + Sync,
 {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        authorize(parts, &Arc::<Jwt>::from_ref(state), Scope::CallsRead).map(Self)
+        authorize(parts, &Access::from_ref(state), Scope::CallsRead)
+            .await
+            .map(Self)
     }
 }
 
@@ -48,7 +93,7 @@ pub fn bearer_token(value: &HeaderValue) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn authorize(parts: &Parts, jwt: &Jwt, scope: Scope) -> Result<Bearer, Problem> {
+async fn authorize(parts: &Parts, access: &Access, scope: Scope) -> Result<Bearer, Problem> {
     let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
         return Err(Problem::unauthorized(NO_TOKEN, "no access token was sent"));
     };
@@ -58,9 +103,7 @@ fn authorize(parts: &Parts, jwt: &Jwt, scope: Scope) -> Result<Bearer, Problem> 
             "the Authorization header must be: Bearer TOKEN",
         ));
     };
-    let bearer = jwt
-        .verify(token)
-        .map_err(|error| Problem::unauthorized(BAD_TOKEN, error.to_string()))?;
+    let bearer = access.check(token).await?;
     if bearer.has(scope) {
         return Ok(bearer);
     }

@@ -1,7 +1,5 @@
 //! `POST /calls/{call_id}/hangup`.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRef, Path, State};
@@ -12,10 +10,9 @@ use domain::CallId;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::access::MayWrite;
+use crate::access::{Access, MayWrite};
 use crate::call_view::Status;
 use crate::ending::{Ended, Ending, NotEnded};
-use crate::jwt::Jwt;
 use crate::problem::Problem;
 
 /// What the control function works with.
@@ -26,12 +23,12 @@ pub struct ControlState {
     /// The queues to the bridges.
     pub bridges: ControlQueues,
     /// Checks tokens.
-    pub jwt: Arc<Jwt>,
+    pub access: Access,
 }
 
-impl FromRef<ControlState> for Arc<Jwt> {
+impl FromRef<ControlState> for Access {
     fn from_ref(state: &ControlState) -> Self {
-        Self::clone(&state.jwt)
+        state.access.clone()
     }
 }
 

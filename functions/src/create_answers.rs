@@ -2,6 +2,7 @@
 //! what to do. The table is in the `OpenAPI` document and in `docs/api.md`.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -57,7 +58,12 @@ const ROWS: [Row; 14] = [
         "Correct each field that `errors` names. If it names `Idempotency-Key`, an earlier request with \
          that key may have made a call, or the key was answered 503 sixteen times: take a new key for another call.",
     ),
-    row("429", "no", "Ask again later, and more slowly."),
+    row(
+        "429",
+        "no",
+        "Ask again later, and more slowly. With the type `urn:problem:daily-calls-spent` the user's calls of the \
+         day are spent: ask again after `Retry-After`, which ends at midnight (UTC).",
+    ),
     row(
         "500, type `urn:problem:outcome-unknown`",
         "perhaps",
@@ -104,6 +110,7 @@ pub fn responses() -> [(&'static str, Value); 5] {
     let problem = |problem: &Problem| serde_json::to_value(problem.body()).unwrap_or_default();
     let call_id = "3f2b8c1e-0000-4000-8000-000000000001".to_owned();
     let unavailable = Problem::unavailable("the call could not be queued; nobody was called");
+    let spent = Problem::daily_calls_spent(Duration::from_hours(1));
     let problems = |examples: Value| json!({"schema": {"$ref": "#/components/schemas/ProblemBody"}, "examples": examples});
     let gateway = |message: &str| {
         json!({
@@ -124,8 +131,14 @@ pub fn responses() -> [(&'static str, Value); 5] {
         (
             "429",
             json!({
-                "description": "The gateway takes no more requests now. Nobody is called.",
-                "content": {"application/json": gateway("Too Many Requests")},
+                "description": "With a `type`: the user's calls of the day are spent. Without one: the gateway takes \
+                    no more requests now. Nobody is called.",
+                "content": {
+                    "application/problem+json": problems(json!({
+                        "daily-calls-spent": {"value": problem(&spent)},
+                    })),
+                    "application/json": gateway("Too Many Requests"),
+                },
             }),
         ),
         (

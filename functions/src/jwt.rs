@@ -1,13 +1,11 @@
 //! Access tokens: JWTs (RFC 7519) signed with HS256, checked as RFC 8725 asks.
 
-use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use cloud::clock;
-use cloud::kept_keys::KeyPair;
+use cloud::kept_keys::{KeyPair, key_id};
+use cloud::users::check_username;
+use cloud::{clock, scope};
 use domain::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -15,34 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::hs256;
 use crate::settings::JwtSettings;
 
-/// What a token lets its bearer do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Place calls and hang them up.
-    CallsWrite,
-    /// Read calls.
-    CallsRead,
-}
-
-impl Scope {
-    /// All scopes.
-    pub const ALL: [Self; 2] = [Self::CallsWrite, Self::CallsRead];
-
-    /// The scope's name in tokens.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CallsWrite => "calls:write",
-            Self::CallsRead => "calls:read",
-        }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+pub use cloud::scope::Scope;
 
 /// How far another program's clock may be ahead of ours when it says from when on its token is
 /// good.
@@ -69,9 +40,8 @@ type NumericDate = f64;
 struct Claims {
     sub: String,
     /// It has to be there, but is not compared with the clock: RFC 7519 (section 4.1.6) gives it
-    /// for the token's age only.
-    #[serde(rename = "iat")]
-    _iat: NumericDate,
+    /// for the token's age only. A user's `not_before` is compared with it.
+    iat: NumericDate,
     exp: NumericDate,
     nbf: Option<NumericDate>,
     #[serde(default)]
@@ -107,8 +77,12 @@ fn seconds(at: Timestamp) -> f64 {
 /// Who bears a valid token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bearer {
-    /// The token's `sub`.
+    /// The token's `sub`, which can be a username.
     pub subject: String,
+    /// The second of the token's `iat`, since 1970.
+    pub issued_at: i64,
+    /// The id of the key that has signed the token, whether the token names it or not.
+    pub key_id: String,
     scope: String,
 }
 
@@ -156,7 +130,7 @@ impl Keys {
             encoding: EncodingKey::from_secret(keys.current.expose().as_bytes()),
             known: known
                 .map(|key| Key {
-                    id: key_id(key.expose()),
+                    id: key_id(key),
                     decoding: DecodingKey::from_secret(key.expose().as_bytes()),
                 })
                 .collect(),
@@ -222,6 +196,16 @@ impl Jwt {
         named.is_none_or(|id| self.keys().known.iter().any(|key| key.id == id))
     }
 
+    /// The id of the key that signs.
+    #[must_use]
+    pub fn signing_key_id(&self) -> String {
+        let keys = self.keys();
+        keys.known
+            .first()
+            .map(|key| key.id.clone())
+            .unwrap_or_default()
+    }
+
     /// How long a token is valid.
     #[must_use]
     pub const fn lifetime(&self) -> Duration {
@@ -238,12 +222,11 @@ impl Jwt {
         scopes: &[Scope],
         now: Timestamp,
     ) -> Result<String, SigningFailed> {
-        let scope: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
         let claims = Issued {
             sub: subject,
             iat: now.as_secs(),
             exp: now.plus(self.lifetime).as_secs(),
-            scope: scope.join(" "),
+            scope: scope::join(scopes),
             iss: self.issuer.as_deref(),
             aud: self.audience.as_deref(),
         };
@@ -274,10 +257,13 @@ impl Jwt {
                 continue;
             };
             match claims.check_times(now) {
-                Ok(()) if claims.sub.is_empty() => {}
+                // Nobody has such a name, so nobody could disable its bearer.
+                Ok(()) if check_username(&claims.sub).is_err() => {}
                 Ok(()) => {
                     return Ok(Bearer {
                         subject: claims.sub,
+                        issued_at: whole_seconds(claims.iat),
+                        key_id: key.id.clone(),
                         scope: claims.scope,
                     });
                 }
@@ -288,12 +274,13 @@ impl Jwt {
     }
 }
 
-/// Names a key without telling it: the first bytes of its SHA-256, in base64url.
-fn key_id(key: &str) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
-    let mut id = URL_SAFE_NO_PAD.encode(digest);
-    id.truncate(12);
-    id
+/// The second that a date is in.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a date beyond the range becomes its end"
+)]
+fn whole_seconds(date: NumericDate) -> i64 {
+    date.floor() as i64
 }
 
 #[cfg(test)]
@@ -437,6 +424,8 @@ mod tests {
             serde_json::json!({"iat": "now"}),
             serde_json::json!({"sub": ""}),
             serde_json::json!({"sub": 1}),
+            serde_json::json!({"sub": "a\n"}),
+            serde_json::json!({"sub": "a".repeat(129)}),
         ] {
             assert_eq!(
                 verdict(claims.clone()),
@@ -457,6 +446,22 @@ mod tests {
         assert!(new.verify(&token).is_ok());
         let token = new.issue("alice", &Scope::ALL, now()).unwrap();
         assert_eq!(old.verify(&token), Err(InvalidToken::Invalid));
+    }
+
+    #[test]
+    fn the_key_of_a_token_is_known_though_the_token_does_not_name_it() {
+        let unnamed = signed(&serde_json::json!({"sub": "a", "iat": 7.5, "exp": 4e11}));
+        let rotated = Jwt::new(&JwtSettings {
+            keys: pair("k2", Some("k1")),
+            ..settings("k2")
+        });
+        let id = |key: &str| key_id(&Secret::new(key.to_owned()));
+        for jwt in [Jwt::new(&settings("k1")), rotated] {
+            let bearer = jwt.verify(&unnamed).unwrap();
+            assert_eq!((bearer.key_id, bearer.issued_at), (id("k1"), 7));
+            let named = jwt.issue("alice", &Scope::ALL, now()).unwrap();
+            assert_eq!(jwt.verify(&named).unwrap().key_id, jwt.signing_key_id());
+        }
     }
 
     #[test]

@@ -53,7 +53,9 @@ impl KeyRotation {
         due
     }
 
-    async fn read(&self) {
+    /// Reads the keys now, whatever their age. If that fails, those of before stay, and the log says
+    /// why.
+    pub async fn read(&self) {
         let keys = match self.kept.read().await {
             Ok(keys) => keys,
             Err(error) => {

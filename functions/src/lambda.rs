@@ -5,17 +5,21 @@ use std::sync::Arc;
 
 use axum::{Router, middleware};
 use cloud::aws::{self, Patience, SdkConfig};
+use cloud::daily_calls::DailyCalls;
 use cloud::kept_keys::KeptKeys;
 use cloud::ports::Calls;
 use cloud::rate_limit::RateLimiter;
 use cloud::settings::{EXIT_USAGE, Environment, Reader};
 use cloud::telemetry::{self, LogSettings};
-use cloud::{CallQueue, CallStore, ControlQueues, Heartbeats, UserStore, clock, error};
+use cloud::{
+    CallQueue, CallStore, ControlQueues, Heartbeats, StandingStore, UserStore, clock, error,
+};
 use lambda_runtime::{Error, LambdaEvent};
 use serde_json::Value;
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use crate::access::Access;
 use crate::answer::Answer;
 use crate::control::ControlState;
 use crate::cursor::Cursors;
@@ -29,7 +33,8 @@ use crate::login::LoginGuard;
 use crate::originate::OriginateState;
 use crate::router;
 use crate::settings::{
-    CallDefaults, JwtSource, Pages, check_pair, read_rate_limit, read_retention, read_unknown,
+    CallDefaults, JwtSource, Pages, check_pair, read_daily_calls, read_rate_limit, read_retention,
+    read_unknown,
 };
 use crate::status::StatusState;
 use crate::sweeper::{BUDGET, Sweeper};
@@ -73,9 +78,12 @@ async fn token() -> Result<ExitCode, Error> {
     let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     let users = UserStore::new(dynamodb.clone(), users);
     let guard = LoginGuard::new(dynamodb.clone(), state.clone());
+    let standings = StandingStore::new(dynamodb.clone(), state.clone());
     let limiter = RateLimiter::new(dynamodb, state, "token", limit);
     connect(users.get(NOBODY)).await;
-    let state = TokenState::new(Some(users), limiter, guard, Arc::clone(&signing.jwt));
+    let jwt = Arc::clone(&signing.jwt);
+    let state = TokenState::new(Some(users), limiter, guard, standings, jwt)
+        .rotated_by(signing.rotation.clone());
     serve("token", signing.rotated(router::token(state)), &http).await
 }
 
@@ -93,18 +101,22 @@ async fn originate() -> Result<ExitCode, Error> {
         let defaults = CallDefaults::read(reader);
         let table = reader.required::<String>("CALLS_TABLE");
         let queue = reader.required::<String>("CALLS_QUEUE_URL");
-        Some((jwt?, defaults?, table?, queue?))
+        let state = reader.required::<String>("STATE_TABLE");
+        let limit = read_daily_calls(reader);
+        Some((jwt?, defaults?, table?, queue?, state?, limit))
     };
-    let Some(((jwt, defaults, table, queue), http)) = configure(read) else {
+    let Some(((jwt, defaults, table, queue, state, limit), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::of_function(Patience::FUNCTION);
     let signing = Signing::ready(jwt, &config).await?;
+    let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     let state = OriginateState {
-        calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
+        calls: CallStore::new(dynamodb.clone(), table),
         queue: CallQueue::new(aws_sdk_sqs::Client::new(&config), queue),
         defaults: Arc::new(defaults),
-        jwt: Arc::clone(&signing.jwt),
+        daily_calls: limit.map(|limit| DailyCalls::new(dynamodb.clone(), state.clone(), limit)),
+        access: signing.access(dynamodb, state),
     };
     // The queue's is opened by the first send: whoever sends may do nothing else there.
     connect(state.calls.touch()).await;
@@ -130,19 +142,21 @@ async fn status() -> Result<ExitCode, Error> {
         let retention = read_retention(reader);
         let unknown = read_unknown(reader);
         let table = reader.required::<String>("CALLS_TABLE");
-        Some((jwt?, retention, unknown, table?))
+        let state = reader.required::<String>("STATE_TABLE");
+        Some((jwt?, retention, unknown, table?, state?))
     };
-    let Some(((jwt, retention, unknown, table), http)) = configure(read) else {
+    let Some(((jwt, retention, unknown, table, state), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::of_function(Patience::FUNCTION);
     let signing = Signing::ready(jwt, &config).await?;
+    let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     let state = StatusState {
-        calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
+        calls: CallStore::new(dynamodb.clone(), table),
         retention,
         unknown,
         cursors: Arc::clone(&signing.cursors),
-        jwt: Arc::clone(&signing.jwt),
+        access: signing.access(dynamodb, state),
     };
     connect(state.calls.get(Uuid::nil().into())).await;
     serve("status", signing.rotated(router::status(state)), &http).await
@@ -161,17 +175,19 @@ async fn control() -> Result<ExitCode, Error> {
         let jwt = JwtSource::read(reader);
         let table = reader.required::<String>("CALLS_TABLE");
         let prefix = reader.required::<String>("CONTROL_QUEUE_URL_PREFIX");
-        Some((jwt?, table?, prefix?))
+        let state = reader.required::<String>("STATE_TABLE");
+        Some((jwt?, table?, prefix?, state?))
     };
-    let Some(((jwt, table, prefix), http)) = configure(read) else {
+    let Some(((jwt, table, prefix, state), http)) = configure(read) else {
         return Ok(ExitCode::from(EXIT_USAGE));
     };
     let config = aws::of_function(Patience::FUNCTION);
     let signing = Signing::ready(jwt, &config).await?;
+    let dynamodb = aws_sdk_dynamodb::Client::new(&config);
     let state = ControlState {
-        calls: CallStore::new(aws_sdk_dynamodb::Client::new(&config), table),
+        calls: CallStore::new(dynamodb.clone(), table),
         bridges: ControlQueues::new(aws_sdk_sqs::Client::new(&config), prefix),
-        jwt: Arc::clone(&signing.jwt),
+        access: signing.access(dynamodb, state),
     };
     connect(state.calls.get(Uuid::nil().into())).await;
     serve("control", signing.rotated(router::control(state)), &http).await
@@ -271,7 +287,8 @@ async fn sweeper() -> Result<ExitCode, Error> {
 struct Signing {
     jwt: Arc<Jwt>,
     cursors: Arc<Cursors>,
-    kept: Option<KeptKeys>,
+    /// Of keys that are kept elsewhere.
+    rotation: Option<Arc<KeyRotation>>,
 }
 
 impl Signing {
@@ -287,20 +304,30 @@ impl Signing {
                 (claims.with(keys), Some(kept))
             }
         };
+        let jwt = Arc::new(Jwt::new(&settings));
+        let cursors = Arc::new(Cursors::new(&settings));
+        let rotation = kept.map(|kept| {
+            let rotation = KeyRotation::new(kept, Arc::clone(&jwt), Arc::clone(&cursors));
+            Arc::new(rotation)
+        });
         Ok(Self {
-            jwt: Arc::new(Jwt::new(&settings)),
-            cursors: Arc::new(Cursors::new(&settings)),
-            kept,
+            jwt,
+            cursors,
+            rotation,
         })
+    }
+
+    /// What checks tokens with these keys, and with what the table named `state` says.
+    fn access(&self, dynamodb: aws_sdk_dynamodb::Client, state: String) -> Access {
+        Access::new(Arc::clone(&self.jwt), StandingStore::new(dynamodb, state))
     }
 
     /// Routes whose requests find the keys up to date.
     fn rotated(self, router: Router) -> Router {
-        let Some(kept) = self.kept else {
+        let Some(rotation) = self.rotation else {
             return router;
         };
-        let rotation = KeyRotation::new(kept, self.jwt, self.cursors);
-        router.layer(middleware::from_fn_with_state(Arc::new(rotation), rotate))
+        router.layer(middleware::from_fn_with_state(rotation, rotate))
     }
 }
 

@@ -4,6 +4,7 @@
 //! machine they are merged into one. Functions are split by what they may touch.
 
 pub mod access;
+pub mod allowance;
 pub mod answer;
 pub mod call_view;
 pub mod client_address;
@@ -34,6 +35,7 @@ pub mod request_id;
 pub mod router;
 pub mod settings;
 pub mod slashes;
+pub mod standings;
 pub mod status;
 pub mod sweeper;
 pub mod sweeper_metrics;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cloud::logins::{History, Logins};
 use cloud::rate_limit::{RateLimit, RateLimiter};
-use cloud::{StoreError, clock};
+use cloud::{Standing, StoreError, clock};
 
 /// Hashes for strangers, all together: so many in a second.
 pub const STRANGERS: RateLimit = RateLimit {
@@ -51,22 +51,30 @@ impl LoginGuard {
         }
     }
 
-    /// Whether the password of a login as `username` from `address` may be looked at.
+    /// Whether the password of a login as `username` from `address` may be looked at, and how the
+    /// user and the key `key_id`, which is to sign the token, stand.
     ///
     /// # Errors
     /// If the table cannot be read or written.
-    pub async fn admit(&self, username: &str, address: &str) -> Result<Admission, StoreError> {
+    pub async fn admit(
+        &self,
+        username: &str,
+        address: &str,
+        key_id: &str,
+    ) -> Result<(Admission, Standing), StoreError> {
         let now = clock::now();
-        let History { known, failures } = self.logins.history(username, address, now).await?;
+        let history = self.logins.history(username, address, key_id, now).await?;
+        let (History { known, failures }, standing) = history;
         if known {
-            return Ok(Admission::Known);
+            return Ok((Admission::Known, standing));
         }
-        let standing = self.strangers.count("strangers", now).await?;
-        Ok(if standing.allowed {
+        let counted = self.strangers.count("strangers", now).await?;
+        let admission = if counted.allowed {
             Admission::Stranger(delay(failures))
         } else {
             Admission::Refused
-        })
+        };
+        Ok((admission, standing))
     }
 
     /// Notes how a login went.

@@ -9,6 +9,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Extension, FromRef, OriginalUri, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use cloud::daily_calls::DailyCalls;
 use cloud::{CallQueue, CallStore, clock};
 use domain::{
     Call, CallId, CallRequest, DialplanTarget, Media, PhoneNumber, Priority, Timestamp, Variables,
@@ -17,10 +18,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::access::MayWrite;
+use crate::access::{Access, MayWrite};
+use crate::allowance::Allowance;
 use crate::call_view::Status;
 use crate::idempotency::{IDEMPOTENT_REPLAYED, IdempotencyKey, fingerprint};
-use crate::jwt::Jwt;
 use crate::payload::{Fields, JsonObject, canonical};
 use crate::placing::{MAX_TRIES, Placed, Placing, Refusal};
 use crate::problem::Problem;
@@ -37,13 +38,15 @@ pub struct OriginateState {
     pub queue: CallQueue,
     /// What a request may leave out.
     pub defaults: Arc<CallDefaults>,
+    /// Counts each user's calls of a day, if they are limited.
+    pub daily_calls: Option<DailyCalls>,
     /// Checks tokens.
-    pub jwt: Arc<Jwt>,
+    pub access: Access,
 }
 
-impl FromRef<OriginateState> for Arc<Jwt> {
+impl FromRef<OriginateState> for Access {
     fn from_ref(state: &OriginateState) -> Self {
-        Self::clone(&state.jwt)
+        state.access.clone()
     }
 }
 
@@ -211,11 +214,8 @@ pub async fn create_interaction(
     answer(
         &state,
         asked,
-        key.map(|key| Repeatable {
-            key,
-            client: client.subject,
-            fingerprint,
-        }),
+        &client.subject,
+        key.map(|key| Repeatable { key, fingerprint }),
         &uri,
     )
     .await
@@ -263,11 +263,8 @@ pub async fn create_call(
     answer(
         &state,
         asked,
-        key.map(|key| Repeatable {
-            key,
-            client: client.subject,
-            fingerprint,
-        }),
+        &client.subject,
+        key.map(|key| Repeatable { key, fingerprint }),
         &uri,
     )
     .await
@@ -385,14 +382,13 @@ fn between(number: i64, range: RangeInclusive<u64>, unit: &str) -> Result<u64, S
 /// A request that may be repeated.
 struct Repeatable {
     key: IdempotencyKey,
-    client: String,
     /// Tells requests with the same key apart.
     fingerprint: String,
 }
 
 impl Repeatable {
-    fn id_of_try(&self, number: u8) -> CallId {
-        self.key.call_id(&self.client, number)
+    fn id_of_try(&self, client: &str, number: u8) -> CallId {
+        self.key.call_id(client, number)
     }
 }
 
@@ -400,6 +396,7 @@ impl Repeatable {
 async fn answer(
     state: &OriginateState,
     asked: Asked,
+    client: &str,
     repeatable: Option<Repeatable>,
     uri: &Uri,
 ) -> Result<Response, Problem> {
@@ -408,12 +405,12 @@ async fn answer(
         return Ok(dry_run(&request));
     }
     if let Some(repeatable) = &repeatable {
-        request.id = repeatable.id_of_try(0);
+        request.id = repeatable.id_of_try(client, 0);
         request.fingerprint = Some(repeatable.fingerprint.clone());
     }
     let first_id = request.id;
     let id_of_try = |number| match &repeatable {
-        Some(repeatable) => repeatable.id_of_try(number),
+        Some(repeatable) => repeatable.id_of_try(client, number),
         // There is one try only.
         None => first_id,
     };
@@ -425,7 +422,10 @@ async fn answer(
         sender: Uuid::new_v4().into(),
         id_of_try: &id_of_try,
     };
-    match placing.place(request, expires_at).await {
+    let allowance = Allowance::take(state, client, &request).await?;
+    let placed = placing.place(request, expires_at).await;
+    allowance.settle(&placed).await;
+    match placed {
         Ok(Placed::Now(request)) => Ok(accepted(&Call::new(*request), uri)),
         Ok(Placed::Before(before)) => {
             let mut response = accepted(&Call::new(*before), uri);

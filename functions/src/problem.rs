@@ -1,6 +1,7 @@
 //! Errors as clients see them: problem details (RFC 9457). Nothing internal is in them.
 
 use std::fmt;
+use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -216,6 +217,22 @@ impl Problem {
             "method-not-allowed",
             "The method is not allowed",
             "this path takes other methods, which Allow names",
+        )
+    }
+
+    /// 429: the user's calls for the day are spent; nobody was or will be called.
+    #[must_use]
+    pub fn daily_calls_spent(retry_after: Duration) -> Self {
+        let seconds = retry_after.as_millis().div_ceil(1_000);
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "daily-calls-spent",
+            "The calls of the day are spent",
+            "the user may ask for no more calls before midnight (UTC)",
+        )
+        .with_header(
+            header::RETRY_AFTER,
+            HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX)),
         )
     }
 

@@ -171,6 +171,15 @@ pub fn read_rate_limit(reader: &mut Reader<'_>) -> RateLimit {
     }
 }
 
+/// Most calls that a user may be limited to in a day.
+const MOST_DAILY_CALLS: u64 = 100_000_000;
+
+/// Reads `MAX_CALLS_PER_USER_PER_DAY`: nothing unless it is set to more than 0.
+pub fn read_daily_calls(reader: &mut Reader<'_>) -> Option<u32> {
+    let calls = reader.number("MAX_CALLS_PER_USER_PER_DAY", 0, 0, MOST_DAILY_CALLS);
+    u32::try_from(calls).ok().filter(|calls| *calls > 0)
+}
+
 /// Reads `UNKNOWN_FIELDS`: `refuse` unless it is `ignore`.
 pub fn read_unknown(reader: &mut Reader<'_>) -> UnknownFields {
     reader.or("UNKNOWN_FIELDS", UnknownFields::Refuse)
@@ -420,6 +429,16 @@ mod tests {
         let wrong = [("ALLOWED_CONTEXTS", "survey, a b")];
         let error = read(&wrong, CallDefaults::read).unwrap_err();
         assert!(error.contains("ALLOWED_CONTEXTS"), "{error}");
+    }
+
+    #[test]
+    fn calls_per_user_and_day_are_not_limited_unless_a_limit_is_set() {
+        let limit = |values: &[(&str, &str)]| read(values, |reader| Some(read_daily_calls(reader)));
+        assert_eq!(limit(&[]), Ok(None));
+        let name = "MAX_CALLS_PER_USER_PER_DAY";
+        assert_eq!(limit(&[(name, "0")]), Ok(None));
+        assert_eq!(limit(&[(name, "200")]), Ok(Some(200)));
+        assert!(limit(&[(name, "-1")]).unwrap_err().contains(name));
     }
 
     #[test]

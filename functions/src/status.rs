@@ -12,10 +12,9 @@ use cloud::ports::Calls;
 use cloud::{CallStore, StoreError, error};
 use domain::{Call, CallId};
 
-use crate::access::MayRead;
+use crate::access::{Access, MayRead};
 use crate::call_view::{CallView, TimelineView};
 use crate::cursor::Cursors;
-use crate::jwt::Jwt;
 use crate::problem::Problem;
 use crate::unknown::UnknownFields;
 
@@ -31,12 +30,12 @@ pub struct StatusState {
     /// Signs cursors.
     pub cursors: Arc<Cursors>,
     /// Checks tokens.
-    pub jwt: Arc<Jwt>,
+    pub access: Access,
 }
 
-impl FromRef<StatusState> for Arc<Jwt> {
+impl FromRef<StatusState> for Access {
     fn from_ref(state: &StatusState) -> Self {
-        Self::clone(&state.jwt)
+        state.access.clone()
     }
 }
 

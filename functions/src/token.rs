@@ -11,7 +11,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use cloud::rate_limit::RateLimiter;
 use cloud::users::check_username;
-use cloud::{UserStore, clock, error, password};
+use cloud::{Standing, StandingStore, UserStore, clock, error, password, scope};
+use domain::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
@@ -19,6 +20,7 @@ use utoipa::ToSchema;
 use crate::client_address::ClientAddress;
 use crate::form::{self, NotRead};
 use crate::jwt::{Jwt, Scope};
+use crate::key_rotation::KeyRotation;
 use crate::login::{Admission, LoginGuard};
 use crate::payload::{check_encoding, unread};
 use crate::problem::Problem;
@@ -29,7 +31,11 @@ pub struct TokenState {
     users: Option<UserStore>,
     limiter: RateLimiter,
     guard: LoginGuard,
+    standings: StandingStore,
     jwt: Arc<Jwt>,
+    /// What reads the key anew when the one that signs is revoked; nothing if the key is in the
+    /// configuration.
+    rotation: Option<Arc<KeyRotation>>,
     /// Hashes take memory and a core each: so many at once for strangers.
     hashing: Arc<Semaphore>,
     /// The place at the hash of those whose address is known.
@@ -45,6 +51,7 @@ impl TokenState {
         users: Option<UserStore>,
         limiter: RateLimiter,
         guard: LoginGuard,
+        standings: StandingStore,
         jwt: Arc<Jwt>,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -52,11 +59,20 @@ impl TokenState {
             users,
             limiter,
             guard,
+            standings,
             jwt,
+            rotation: None,
             hashing: Arc::new(Semaphore::new(cores)),
             hashing_of_known: Arc::new(Semaphore::new(1)),
             hashes: Arc::default(),
         }
+    }
+
+    /// The same with keys that `rotation` can read anew.
+    #[must_use]
+    pub fn rotated_by(mut self, rotation: Option<Arc<KeyRotation>>) -> Self {
+        self.rotation = rotation;
+        self
     }
 
     /// How many passwords have been hashed so far.
@@ -81,7 +97,7 @@ pub struct Grant {
     /// The user's password.
     #[schema(nullable = false, required = true, format = Password)]
     password: Option<String>,
-    /// The scopes that are wanted, with spaces between them; all unless given.
+    /// The scopes that are wanted, with spaces between them; all that the user has unless given.
     #[schema(
         nullable = false,
         pattern = "^ *(?:(?:calls:write|calls:read)(?: +(?:calls:write|calls:read))* *)?$",
@@ -252,6 +268,9 @@ async fn grant_within_limit(
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
+    // The token is dated by this time, before anything is read. So a token for a password that is
+    // changed meanwhile is of before the change.
+    let asked_at = clock::now();
     let body = match body {
         Ok(body) => body,
         Err(rejection) => return unread(&rejection).into_response(),
@@ -266,12 +285,14 @@ async fn grant_within_limit(
     let Some(users) = &state.users else {
         return Problem::unavailable("there are no users: DISABLE_DB is set").into_response();
     };
-    let admission = match state.guard.admit(&request.username, address).await {
-        Ok(Admission::Refused) => {
+    let key_id = state.jwt.signing_key_id();
+    let admitted = state.guard.admit(&request.username, address, &key_id).await;
+    let (admission, standing) = match admitted {
+        Ok((Admission::Refused, _)) => {
             tracing::info!("too many strangers ask for tokens");
             return TOO_MANY_STRANGERS.into_response();
         }
-        Ok(admission) => admission,
+        Ok(admitted) => admitted,
         Err(error) => {
             tracing::error!(error = %error::chain(&error), "the logins could not be read");
             return Problem::unavailable("tokens cannot be given now").into_response();
@@ -312,28 +333,83 @@ async fn grant_within_limit(
     })
     .await
     .unwrap_or(false);
-    let succeeded = matches && user.is_some_and(|user| !user.disabled);
+    let user = user.filter(|user| matches && !user.disabled && !standing.disabled);
+    let succeeded = user.is_some();
     let noted = state.guard.note(&username, address, admission, succeeded);
     if let Err(error) = noted.await {
         tracing::error!(error = %error::chain(&error), "the login could not be noted");
         return Problem::unavailable("tokens cannot be given now").into_response();
     }
-    if !succeeded {
+    let Some(user) = user else {
         tracing::info!("a token was refused");
         return WRONG_CREDENTIALS.into_response();
+    };
+    let scopes = match scopes_of_token(&scopes, &user.scopes) {
+        Ok(scopes) => scopes,
+        Err(error) => return error.into_response(),
+    };
+    if standing.key_revoked
+        && let Err(problem) = replace_key(state, &username, &key_id).await
+    {
+        return problem.into_response();
     }
-    issue(&state.jwt, &username, &scopes)
+    issue(
+        &state.jwt,
+        &username,
+        &scopes,
+        issued_at(asked_at, standing),
+    )
 }
 
-fn issue(jwt: &Jwt, username: &str, scopes: &[Scope]) -> Response {
-    let names: Vec<_> = scopes.iter().map(|scope| scope.as_str()).collect();
-    match jwt.issue(username, scopes, clock::now()) {
+/// Has another key sign than the one with the id `revoked`.
+async fn replace_key(state: &TokenState, username: &str, revoked: &str) -> Result<(), Problem> {
+    let unavailable = || Problem::unavailable("tokens cannot be given now");
+    if let Some(rotation) = &state.rotation {
+        rotation.read().await;
+    }
+    let key_id = state.jwt.signing_key_id();
+    if key_id == revoked {
+        tracing::error!(
+            key_id,
+            "the key that signs tokens is revoked: put a new key in its place"
+        );
+        return Err(unavailable());
+    }
+    match state.standings.read(username, &key_id).await {
+        Ok(standing) if standing.key_revoked => {
+            tracing::error!(key_id, "the new key that signs tokens is revoked, too");
+            Err(unavailable())
+        }
+        Ok(_) => {
+            tracing::info!(
+                key_id,
+                "the key that signs tokens was revoked; another has its place"
+            );
+            Ok(())
+        }
+        Err(error) => {
+            tracing::error!(error = %error::chain(&error), "what is recorded of the new key could not be read");
+            Err(unavailable())
+        }
+    }
+}
+
+/// When a token says that it was issued: when it was asked for, but after what ends earlier tokens.
+/// So a token that is asked for right after a change is good, up to seconds before its time.
+fn issued_at(asked_at: Timestamp, standing: Standing) -> Timestamp {
+    let first_good = standing.not_before.map(|second| second.saturating_add(1));
+    let first_good = first_good.map(|second| Timestamp::from_millis(second.saturating_mul(1_000)));
+    first_good.map_or(asked_at, |first| asked_at.max(first))
+}
+
+fn issue(jwt: &Jwt, username: &str, scopes: &[Scope], issued_at: Timestamp) -> Response {
+    match jwt.issue(username, scopes, issued_at) {
         Ok(access_token) => {
             let token = Token {
                 access_token,
                 token_type: "bearer",
                 expires_in: jwt.lifetime().as_secs(),
-                scope: names.join(" "),
+                scope: scope::join(scopes),
             };
             (no_store(), Json(token)).into_response()
         }
@@ -347,6 +423,7 @@ fn issue(jwt: &Jwt, username: &str, scopes: &[Scope]) -> Response {
 struct Request {
     username: String,
     password: String,
+    /// All that the user has if it is empty.
     scopes: Vec<Scope>,
 }
 
@@ -389,23 +466,83 @@ fn read_grant(headers: &HeaderMap, body: &[u8]) -> Result<Request, OauthError> {
     })
 }
 
-/// The scopes asked for, or all of them.
+/// The scopes asked for; none if none is named.
 fn read_scopes(text: &str) -> Result<Vec<Scope>, OauthError> {
-    let asked: Vec<_> = text.split(' ').filter(|name| !name.is_empty()).collect();
-    if asked.is_empty() {
-        return Ok(Scope::ALL.to_vec());
+    let mut scopes = Vec::new();
+    for name in text.split(' ').filter(|name| !name.is_empty()) {
+        match Scope::named(name) {
+            Some(scope) => scopes.push(scope),
+            None => {
+                return Err(OauthError::bad(
+                    "invalid_scope",
+                    "the scopes are calls:write and calls:read",
+                ));
+            }
+        }
     }
-    if asked
-        .iter()
-        .any(|name| Scope::ALL.iter().all(|scope| scope.as_str() != *name))
-    {
+    Ok(scopes)
+}
+
+/// What a token grants: what was asked for, or all that the user has. Whoever asks for more than the
+/// user has gets no token (RFC 6749, section 5.2), because less would fail later and elsewhere.
+fn scopes_of_token(asked: &[Scope], of_user: &[Scope]) -> Result<Vec<Scope>, OauthError> {
+    if of_user.is_empty() || asked.iter().any(|scope| !of_user.contains(scope)) {
         return Err(OauthError::bad(
             "invalid_scope",
-            "the scopes are calls:write and calls:read",
+            "the user may not have a scope that is asked for",
         ));
     }
-    Ok(Scope::ALL
-        .into_iter()
-        .filter(|scope| asked.contains(&scope.as_str()))
-        .collect())
+    let granted =
+        |scope: &Scope| of_user.contains(scope) && (asked.is_empty() || asked.contains(scope));
+    Ok(Scope::ALL.into_iter().filter(granted).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_grants_no_more_than_the_user_has() {
+        const READ: &[Scope] = &[Scope::CallsRead];
+        let granted = |asked: &str, of_user: &[Scope]| {
+            let asked = read_scopes(asked).map_err(|error| error.error)?;
+            scopes_of_token(&asked, of_user).map_err(|error| error.error)
+        };
+        let both = Scope::ALL.to_vec();
+        assert_eq!(granted("", &Scope::DEFAULT), Ok(both.clone()));
+        assert_eq!(granted("", READ), Ok(READ.to_vec()));
+        assert_eq!(granted("calls:read", &Scope::DEFAULT), Ok(READ.to_vec()));
+        let in_any_order = granted("calls:read  calls:write", &Scope::DEFAULT);
+        assert_eq!(in_any_order, Ok(both));
+        for (asked, of_user) in [
+            ("calls:write", READ),
+            ("calls:read calls:write", READ),
+            ("", &[]),
+            ("calls:read", &[]),
+            ("admin", &Scope::DEFAULT),
+        ] {
+            assert_eq!(granted(asked, of_user), Err("invalid_scope"), "{asked}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_is_asked_for_after_a_change_is_good() {
+        let changed = |not_before| Standing {
+            not_before,
+            ..Standing::default()
+        };
+        let asked_at = Timestamp::from_millis(1_700_000_000_400);
+        for not_before in [
+            None,
+            Some(1_699_999_999),
+            Some(1_700_000_000),
+            Some(1_700_000_005),
+        ] {
+            let standing = changed(not_before);
+            let at = issued_at(asked_at, standing);
+            assert_eq!(standing.judge(at.as_secs()), Ok(()), "{not_before:?}");
+            assert!(at >= asked_at);
+        }
+        assert_eq!(issued_at(asked_at, changed(Some(1_699_999_999))), asked_at);
+    }
 }

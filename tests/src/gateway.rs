@@ -218,6 +218,11 @@ pub struct Gateway {
 impl Gateway {
     /// In front of the functions of `world`.
     pub async fn start(world: &World) -> Self {
+        Self::start_with(world, &BTreeMap::new()).await
+    }
+
+    /// The same, with some settings of the functions' own.
+    pub async fn start_with(world: &World, settings: &BTreeMap<String, String>) -> Self {
         let routes = routes();
         let mut functions = BTreeMap::new();
         for Route { function, .. } in &routes {
@@ -225,11 +230,21 @@ impl Gateway {
                 continue;
             }
             let api = RuntimeApi::start().await;
-            let environment = world.function_environment(function, &api);
+            let mut environment = world.function_environment(function, &api);
+            environment.extend(settings.clone());
             let program = Program::start(function, &[], &environment);
             functions.insert(function.clone(), (program, api));
         }
         Self { routes, functions }
+    }
+
+    /// Waits until a function has logged a line that holds `wanted`.
+    ///
+    /// # Panics
+    /// If no route leads to the function.
+    pub async fn wait_for_log(&mut self, function: &str, wanted: &str) -> String {
+        let (program, _) = self.functions.get_mut(function).expect("the function");
+        program.wait_for_error(wanted).await
     }
 
     /// Answers a request for a path that begins where the API's routes do.

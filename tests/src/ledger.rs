@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, Response, Uri, header};
 use cloud::aws::{Clients, Patience};
 use local::Embedded;
-use local::embedded::CALLS_TABLE;
+use local::embedded::{CALLS_TABLE, STATE_TABLE};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -25,6 +25,12 @@ pub struct Bill {
     pub reads: u32,
     /// Read request units.
     pub read_units: f64,
+    /// Reads of what has ended tokens, each of a user and a key.
+    pub standings: u32,
+    /// Read request units of these.
+    pub standing_units: f64,
+    /// Writes that count a user's calls of a day, a unit each.
+    pub counts: u32,
     /// Requests to SQS: sends, receives that found something, deletes, and visibility changes.
     pub queue_requests: u32,
 }
@@ -33,8 +39,16 @@ impl fmt::Display for Bill {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} writes ({} units), {} reads ({} units), {} requests to SQS",
-            self.writes, self.write_units, self.reads, self.read_units, self.queue_requests
+            "{} writes ({} units), {} reads ({} units), {} requests to SQS; {} reads of what has ended tokens ({} \
+             units), {} calls counted",
+            self.writes,
+            self.write_units,
+            self.reads,
+            self.read_units,
+            self.queue_requests,
+            self.standings,
+            self.standing_units,
+            self.counts
         )
     }
 }
@@ -89,6 +103,9 @@ impl Ledger {
             total.write_units += bill.write_units;
             total.reads += bill.reads;
             total.read_units += bill.read_units;
+            total.standings += bill.standings;
+            total.standing_units += bill.standing_units;
+            total.counts += bill.counts;
             total.queue_requests += bill.queue_requests;
         }
         let lines = entries.iter().map(|(what, bill)| format!("{what}: {bill}"));
@@ -154,22 +171,30 @@ async fn pass_on(
     response.body(Body::from(text)).expect("a response")
 }
 
+/// The units of an answer, of one table or of each.
+fn consumed(answered: &Value) -> f64 {
+    let consumed = &answered["ConsumedCapacity"];
+    let each = consumed
+        .as_array()
+        .map_or(std::slice::from_ref(consumed), Vec::as_slice);
+    each.iter()
+        .filter_map(|table| table["CapacityUnits"].as_f64())
+        .sum()
+}
+
 impl Relay {
     fn note_table(&self, operation: &str, asked: &Value, answered: &Value, done: bool) {
         let index = asked["IndexName"].as_str().unwrap_or("table");
-        let of_calls = asked["TableName"] == CALLS_TABLE || operation.starts_with("Batch");
+        let batch = asked["RequestItems"].as_object();
+        let of_calls = asked["TableName"] == CALLS_TABLE
+            || batch.is_some_and(|tables| tables.contains_key(CALLS_TABLE));
+        if !of_calls {
+            self.note_state(operation, asked, answered);
+        }
         if !of_calls || index == cloud::tables::BY_HOLDER {
             return;
         }
-        // Of one table, or of each.
-        let consumed = &answered["ConsumedCapacity"];
-        let each = consumed
-            .as_array()
-            .map_or(std::slice::from_ref(consumed), Vec::as_slice);
-        let mut units = each
-            .iter()
-            .filter_map(|table| table["CapacityUnits"].as_f64())
-            .sum();
+        let mut units = consumed(answered);
         let writes = matches!(operation, "PutItem" | "UpdateItem" | "DeleteItem");
         // A write whose condition fails is billed by the item's size.
         if writes && !done {
@@ -184,6 +209,24 @@ impl Relay {
                 bill.read_units += units;
             }
         });
+    }
+
+    /// What a request of a client adds in the table of state. What is left out there is of bridges and
+    /// of requests for tokens.
+    fn note_state(&self, operation: &str, asked: &Value, answered: &Value) {
+        let first = &asked["RequestItems"][STATE_TABLE]["Keys"][0];
+        let of_batch = first["state_key"]["S"].as_str().unwrap_or_default();
+        if of_batch.starts_with("access#") {
+            let units = consumed(answered);
+            self.note(format!("{operation} {of_batch}"), |bill| {
+                bill.standings += 1;
+                bill.standing_units += units;
+            });
+        }
+        let key = asked["Key"]["state_key"]["S"].as_str().unwrap_or_default();
+        if key.starts_with("calls#") {
+            self.note(format!("{operation} {key}"), |bill| bill.counts += 1);
+        }
     }
 
     fn note_queue(&self, operation: &str, answered: &Value) {

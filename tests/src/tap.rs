@@ -176,8 +176,8 @@ struct Requests {
 impl Requests {
     fn take(&mut self, piece: &[u8], note: &impl Fn(Asked)) {
         self.bytes.extend_from_slice(piece);
-        while let Some((request, length)) = first(&self.bytes) {
-            if let Some(asked) = request {
+        while let Some((requests, length)) = first(&self.bytes) {
+            for asked in requests {
                 note(asked);
             }
             self.bytes.drain(..length);
@@ -185,8 +185,8 @@ impl Requests {
     }
 }
 
-/// The first request, if it is whole, and how long it is.
-fn first(bytes: &[u8]) -> Option<(Option<Asked>, usize)> {
+/// What the first request asks for, if it is whole, and how long it is.
+fn first(bytes: &[u8]) -> Option<(Vec<Asked>, usize)> {
     let end = bytes.windows(4).position(|part| part == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&bytes[..end]);
     let field = |wanted: &str| {
@@ -202,10 +202,11 @@ fn first(bytes: &[u8]) -> Option<(Option<Asked>, usize)> {
         let key = field("authorization")?.split_once("Credential=")?.1;
         read(key.split('/').next()?, target, &body)
     });
-    Some((asked, end + length))
+    Some((asked.unwrap_or_default(), end + length))
 }
 
-fn read(key: &str, target: &str, body: &Value) -> Option<Asked> {
+/// What a request asks for: one thing, or one for each kind of item in the table of state.
+fn read(key: &str, target: &str, body: &Value) -> Option<Vec<Asked>> {
     let (service, operation) = target.split_once('.')?;
     let text = |field: &str| body[field].as_str().unwrap_or_default();
     let (service, resource) = match service {
@@ -220,17 +221,18 @@ fn read(key: &str, target: &str, body: &Value) -> Option<Asked> {
         || target.rsplit('.').next().unwrap_or_default().to_owned(),
         |verb| format!("{verb}Message"),
     );
-    let item = if resource == "StateTable" {
-        state_key(body)
+    let items = if resource == "StateTable" {
+        state_keys(body)
     } else {
-        String::new()
+        BTreeSet::from([String::new()])
     };
-    Some(Asked {
+    let asked = items.into_iter().map(|item| Asked {
         key: key.to_owned(),
         action: format!("{service}:{operation}"),
-        resource,
+        resource: resource.clone(),
         item,
-    })
+    });
+    Some(asked.collect())
 }
 
 /// The table or index as the template calls it.
@@ -271,21 +273,29 @@ fn queue(url: &str) -> String {
     known.to_owned()
 }
 
-/// The partition key in the table of state; of a rate limit without whom and when it counts.
-fn state_key(body: &Value) -> String {
+/// The partition keys in the table of state, without whom and when they are about where there are many.
+fn state_keys(body: &Value) -> BTreeSet<String> {
     let items = body["RequestItems"].as_object();
-    let in_batch = items.and_then(|tables| tables.values().next()?["Keys"].get(0));
-    let key = [Some(&body["Key"]), Some(&body["Item"]), in_batch]
-        .into_iter()
-        .flatten()
-        .find_map(|item| item["state_key"]["S"].as_str())
-        .unwrap_or_default();
-    match key
-        .strip_prefix("rate#")
-        .and_then(|rest| rest.split('#').next())
-    {
-        Some(limit) => format!("rate#{limit}#*"),
-        None => key.to_owned(),
+    let in_batch = items.and_then(|tables| tables.values().next()?["Keys"].as_array());
+    let in_batch = in_batch.into_iter().flatten();
+    let keys = [&body["Key"], &body["Item"]].into_iter().chain(in_batch);
+    let keys: BTreeSet<_> = keys
+        .filter_map(|item| item["state_key"]["S"].as_str())
+        .map(kind_of_key)
+        .collect();
+    if keys.is_empty() {
+        BTreeSet::from([String::new()])
+    } else {
+        keys
+    }
+}
+
+fn kind_of_key(key: &str) -> String {
+    let parts: Vec<_> = key.split('#').collect();
+    match parts[..] {
+        [kind @ ("rate" | "access"), which, ..] => format!("{kind}#{which}#*"),
+        ["calls", ..] => "calls#*".to_owned(),
+        _ => key.to_owned(),
     }
 }
 
@@ -332,6 +342,10 @@ mod tests {
                 "DynamoDB_20120810.BatchGetItem",
                 r#"{"RequestItems":{"state":{"Keys":[{"state_key":{"S":"bridge#who"}}]}}}"#,
             ),
+            request(
+                "DynamoDB_20120810.BatchGetItem",
+                r#"{"RequestItems":{"state":{"Keys":[{"state_key":{"S":"access#user#a"}},{"state_key":{"S":"access#key#k"}}]}}}"#,
+            ),
             request("secretsmanager.GetSecretValue", r#"{"SecretId":"arn"}"#),
         ]
         .concat();
@@ -340,6 +354,8 @@ mod tests {
             "who\tsqs:DeleteMessage\tControlQueue\t\n",
             "who\tdynamodb:UpdateItem\tStateTable\trate#token#*\n",
             "who\tdynamodb:BatchGetItem\tStateTable\tbridge#own\n",
+            "who\tdynamodb:BatchGetItem\tStateTable\taccess#key#*\n",
+            "who\tdynamodb:BatchGetItem\tStateTable\taccess#user#*\n",
             "who\tsecretsmanager:GetSecretValue\tSecretKey\t\n",
         ];
         for size in [1, 7, 100, text.len()] {

@@ -15,7 +15,7 @@ use cloud::aws::{Clients, Patience};
 use cloud::ports::{Calls, Queue};
 use cloud::rate_limit::RateLimit;
 use cloud::settings::Reader;
-use cloud::{CallQueue, CallStore, Heartbeats, UserStore, call_item};
+use cloud::{Accounts, CallQueue, CallStore, Heartbeats, UserStore, call_item};
 use domain::{Call, CallRequest, DialplanTarget, Priority, Timestamp, Variables};
 use functions::cursor::Cursors;
 use functions::guard::AllowedOrigins;
@@ -269,13 +269,18 @@ impl World {
 
     /// The same with a limit on tokens.
     pub async fn api_with_limit(&self, line: Line, token_limit: RateLimit) -> Client {
-        serve(self.router(line, token_limit)).await
+        serve(self.router(line, token_limit, None)).await
+    }
+
+    /// The same with a limit on each user's calls of a day.
+    pub async fn api_with_daily_calls(&self, line: Line, daily_calls: Option<u32>) -> Client {
+        serve(self.router(line, MANY, daily_calls)).await
     }
 
     /// The same behind a proxy that takes `prefix` away from the path of each request. The paths
     /// that the client asks for begin with it.
     pub async fn api_below(&self, line: Line, prefix: &'static str) -> Client {
-        let router = self.router(line, MANY);
+        let router = self.router(line, MANY, None);
         let proxied = async move |mut request: Request| {
             let below = request.uri().to_string();
             let below = below.strip_prefix(prefix).map(str::to_owned);
@@ -290,7 +295,7 @@ impl World {
     }
 
     /// The API's routes.
-    fn router(&self, line: Line, token_limit: RateLimit) -> Router {
+    fn router(&self, line: Line, token_limit: RateLimit, daily_calls: Option<u32>) -> Router {
         let source = source(&[("DIAL_ENDPOINT", line.template())]);
         let calls = read_settings(&source, CallDefaults::read);
         let api = Api {
@@ -303,6 +308,7 @@ impl World {
             calls_queue_url: self.embedded.calls_queue_url.clone(),
             control_queue_url_prefix: self.embedded.control_queue_url_prefix.clone(),
             calls,
+            daily_calls,
             cursors: Arc::new(Cursors::new(&jwt_settings(SECRET_KEY))),
             jwt: Arc::new(jwt(SECRET_KEY)),
             token_limit,
@@ -312,6 +318,13 @@ impl World {
             },
         };
         router::finish(api.routes(), &AllowedOrigins::default())
+    }
+
+    /// What an administrator does to users.
+    #[must_use]
+    pub fn accounts(&self) -> Accounts {
+        let (users, state) = (USERS_TABLE.to_owned(), STATE_TABLE.to_owned());
+        Accounts::new(self.clients.dynamodb.clone(), users, state)
     }
 
     /// The table of users.

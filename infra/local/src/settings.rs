@@ -9,7 +9,7 @@ use cloud::rate_limit::RateLimit;
 use cloud::settings::{Reader, Source};
 use cloud::telemetry::LogSettings;
 use functions::guard::AllowedOrigins;
-use functions::settings::{CallDefaults, JwtSettings, Pages, read_rate_limit};
+use functions::settings::{CallDefaults, JwtSettings, Pages, read_daily_calls, read_rate_limit};
 
 use crate::embedded;
 
@@ -33,6 +33,8 @@ pub struct LocalSettings {
     pub token_limit: RateLimit,
     /// Calls.
     pub calls: CallDefaults,
+    /// How many calls a user may ask for in a day, if that is limited.
+    pub daily_calls: Option<u32>,
     /// Which of the optional pages are there.
     pub pages: Pages,
     /// Which origins' pages may call the API.
@@ -103,6 +105,7 @@ impl LocalSettings {
         let jwt = JwtSettings::read(&mut reader);
         let token_limit = read_rate_limit(&mut reader);
         let calls = CallDefaults::read(&mut reader);
+        let daily_calls = read_daily_calls(&mut reader);
         let pages = Pages::read(&mut reader);
         let origins = AllowedOrigins::read(&mut reader);
         let bridge = BridgeSettings::read(&mut reader);
@@ -120,6 +123,7 @@ impl LocalSettings {
                 jwt: jwt?,
                 token_limit,
                 calls: calls?,
+                daily_calls,
                 pages,
                 origins,
                 bridge: bridge?,

@@ -11,14 +11,15 @@ use axum::Router;
 use bridge::Bridge;
 use bridge::ari::{AriClient, AriError, Asterisk};
 use cloud::aws::{Clients, Patience};
+use cloud::daily_calls::DailyCalls;
 use cloud::ports::{Calls, Queue};
 use cloud::rate_limit::{RateLimit, RateLimiter};
-use cloud::users::Changed;
 use cloud::{
-    CallQueue, CallStore, ControlQueues, Heartbeats, Secret, StoreError, UserStore, clock,
-    password, tables,
+    Accounts, CallQueue, CallStore, ControlQueues, Heartbeats, Secret, StandingStore, StoreError,
+    UserStore, clock, password, tables,
 };
 use domain::{CallStatus, QueueMessage, Timestamp};
+use functions::access::Access;
 use functions::control::ControlState;
 use functions::cursor::Cursors;
 use functions::health::{Condition, Health};
@@ -156,6 +157,7 @@ impl System {
             mut jwt,
             token_limit,
             calls,
+            daily_calls,
             pages,
             origins,
             mut bridge,
@@ -195,7 +197,7 @@ impl System {
         let cursors = Arc::new(Cursors::new(&jwt));
         let jwt = Arc::new(Jwt::new(&jwt));
         let entry = match &users {
-            Some(users) => make_demo_user(users, demo_password).await?,
+            Some(users) => make_demo_user(users, &clients, demo_password).await?,
             None => Entry::Token(jwt.issue(DEMO_USER, &Scope::ALL, clock::now())?),
         };
         requeue_pending(&clients, &bridge.calls_table, &bridge.calls_queue_url).await?;
@@ -214,6 +216,7 @@ impl System {
             calls_queue_url: embedded.calls_queue_url.clone(),
             control_queue_url_prefix: embedded.control_queue_url_prefix.clone(),
             calls,
+            daily_calls,
             cursors,
             jwt,
             token_limit,
@@ -305,6 +308,8 @@ pub struct Api {
     pub control_queue_url_prefix: String,
     /// What a request may leave out.
     pub calls: CallDefaults,
+    /// How many calls a user may ask for in a day, if that is limited.
+    pub daily_calls: Option<u32>,
     /// Cursors.
     pub cursors: Arc<Cursors>,
     /// Tokens.
@@ -322,6 +327,14 @@ impl Api {
             ["token", "originate", "status", "control", "system"]
                 .map(|name| self.clients.signed_as(name));
         let guard = LoginGuard::new(token.dynamodb.clone(), STATE_TABLE.to_owned());
+        let standings = |clients: &Clients| {
+            StandingStore::new(clients.dynamodb.clone(), STATE_TABLE.to_owned())
+        };
+        let access = |clients: &Clients| Access::new(Arc::clone(&self.jwt), standings(clients));
+        let daily_calls = self.daily_calls.map(|limit| {
+            DailyCalls::new(originate.dynamodb.clone(), STATE_TABLE.to_owned(), limit)
+        });
+        let of_token = standings(&token);
         let limiter = RateLimiter::new(
             token.dynamodb,
             STATE_TABLE.to_owned(),
@@ -342,20 +355,22 @@ impl Api {
             retention,
             unknown,
             cursors: self.cursors,
-            jwt: Arc::clone(&self.jwt),
+            access: access(&status),
         };
         let of_control = ControlState {
             calls: calls(&control),
+            access: access(&control),
             bridges: ControlQueues::new(control.sqs, self.control_queue_url_prefix),
-            jwt: Arc::clone(&self.jwt),
         };
         let of_originate = OriginateState {
             calls: calls(&originate),
             queue: queue(&originate),
             defaults: Arc::new(self.calls),
-            jwt: Arc::clone(&self.jwt),
+            daily_calls,
+            access: access(&originate),
         };
-        router::token(TokenState::new(self.users, limiter, guard, self.jwt))
+        let of_token = TokenState::new(self.users, limiter, guard, of_token, self.jwt);
+        router::token(of_token)
             .merge(router::originate(of_originate))
             .merge(router::control(of_control))
             .merge(router::system(of_system))
@@ -444,20 +459,36 @@ fn unwritable(path: &Path) -> impl FnOnce(io::Error) -> SystemError {
     move |problem| SystemError::Data { path, problem }
 }
 
-async fn make_demo_user(users: &UserStore, given: Option<Secret>) -> Result<Entry, SystemError> {
-    if let Some(password) = given {
-        let hash = password::hash(password.expose())?;
-        if users.add(DEMO_USER, &hash).await? == Changed::No {
-            users.set_password(DEMO_USER, &hash).await?;
+async fn make_demo_user(
+    users: &UserStore,
+    clients: &Clients,
+    given: Option<Secret>,
+) -> Result<Entry, SystemError> {
+    let (of_users, of_state) = (USERS_TABLE.to_owned(), STATE_TABLE.to_owned());
+    let accounts = Accounts::new(clients.dynamodb.clone(), of_users, of_state);
+    let known = users.get(DEMO_USER).await?;
+    match (given, known) {
+        // Another password would end the tokens of the runs before.
+        (Some(password), Some(user)) => {
+            if !password::verify(password.expose(), &user.password_hash) {
+                let hash = password::hash(password.expose())?;
+                accounts.set_password(DEMO_USER, &hash).await?;
+            }
+            Ok(Entry::GivenPassword)
         }
-        return Ok(Entry::GivenPassword);
+        (Some(password), None) => {
+            let hash = password::hash(password.expose())?;
+            accounts.add(DEMO_USER, &hash, None).await?;
+            Ok(Entry::GivenPassword)
+        }
+        (None, Some(_)) => Ok(Entry::EarlierPassword),
+        (None, None) => {
+            let password = random::text::<15>()?;
+            let hash = password::hash(&password)?;
+            accounts.add(DEMO_USER, &hash, None).await?;
+            Ok(Entry::NewPassword(password))
+        }
     }
-    if users.get(DEMO_USER).await?.is_some() {
-        return Ok(Entry::EarlierPassword);
-    }
-    let password = random::text::<15>()?;
-    users.add(DEMO_USER, &password::hash(&password)?).await?;
-    Ok(Entry::NewPassword(password))
 }
 
 /// The embedded queue is in memory, so an earlier run's messages went with it. Sending one

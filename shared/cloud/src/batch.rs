@@ -2,6 +2,7 @@
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::KeysAndAttributes;
+use aws_sdk_dynamodb::types::builders::KeysAndAttributesBuilder;
 
 use crate::StoreError;
 use crate::call_item::Item;
@@ -20,9 +21,34 @@ pub async fn read(
     keys: Vec<Item>,
     what: &'static str,
 ) -> Result<Vec<Item>, StoreError> {
+    read_as(KeysAndAttributes::builder(), client, table, keys, what).await
+}
+
+/// The same with every write that was answered before the request. An item costs twice as much.
+///
+/// # Errors
+/// See [`read`].
+pub async fn read_consistently(
+    client: &Client,
+    table: &str,
+    keys: Vec<Item>,
+    what: &'static str,
+) -> Result<Vec<Item>, StoreError> {
+    let consistent = KeysAndAttributes::builder().consistent_read(true);
+    read_as(consistent, client, table, keys, what).await
+}
+
+async fn read_as(
+    form: KeysAndAttributesBuilder,
+    client: &Client,
+    table: &str,
+    keys: Vec<Item>,
+    what: &'static str,
+) -> Result<Vec<Item>, StoreError> {
     let (mut keys, mut items) = (keys, Vec::new());
     for _ in 0..READS {
-        let request = KeysAndAttributes::builder()
+        let request = form
+            .clone()
             .set_keys(Some(keys))
             .build()
             .map_err(StoreError::unavailable("BatchGetItem"))?;

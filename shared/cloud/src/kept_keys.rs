@@ -6,6 +6,8 @@
 use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::{Secret, StoreError};
 
@@ -16,6 +18,26 @@ pub struct KeyPair {
     pub current: Secret,
     /// Still verifies.
     pub previous: Option<Secret>,
+}
+
+/// Length of a key's id, in characters of base64url.
+const ID_LENGTH: usize = 12;
+
+/// Names a key without telling it: the first bytes of its SHA-256, in base64url. It is the `kid` of
+/// tokens.
+#[must_use]
+pub fn key_id(key: &Secret) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, key.expose().as_bytes());
+    let mut id = URL_SAFE_NO_PAD.encode(digest);
+    id.truncate(ID_LENGTH);
+    id
+}
+
+/// Whether `text` can be a key's id.
+#[must_use]
+pub fn is_key_id(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    text.len() == ID_LENGTH && text.bytes().all(allowed)
 }
 
 /// A secret that is kept in Secrets Manager.
@@ -69,6 +91,22 @@ impl KeptKeys {
                 Some(GetSecretValueError::ResourceNotFoundException(_)) => Ok(None),
                 _ => Err(StoreError::unavailable("GetSecretValue")(error)),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_named_by_its_digest() {
+        // printf k1 | openssl dgst -sha256 -binary | base64 | tr '+/' '-_' | cut -c1-12
+        let id = key_id(&Secret::new("k1".to_owned()));
+        assert_eq!(id, "arnx6499M4j0");
+        assert!(is_key_id(&id));
+        for wrong in ["", "k1", "0123456789abc", "0123456789a#"] {
+            assert!(!is_key_id(wrong), "{wrong}");
         }
     }
 }

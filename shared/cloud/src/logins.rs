@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use domain::Timestamp;
 
 use crate::call_item::Item;
+use crate::standing::{self, Standing};
 use crate::{StoreError, batch, tables};
 
 /// How long an address is remembered from which a user has logged in.
@@ -39,7 +40,8 @@ impl Logins {
         Self { client, table }
     }
 
-    /// What is known of a login as `username` from `address`: one request.
+    /// What is known of a login as `username` from `address`, and how the user and the key `key_id`
+    /// stand: one request.
     ///
     /// # Errors
     /// If the table cannot be read.
@@ -47,12 +49,16 @@ impl Logins {
         &self,
         username: &str,
         address: &str,
+        key_id: &str,
         now: Timestamp,
-    ) -> Result<History, StoreError> {
+    ) -> Result<(History, Standing), StoreError> {
         let (from, failed) = (from(username, address), failed(username, now));
-        let keys =
+        let logins =
             [&from, &failed].map(|key| Item::from([(tables::STATE_KEY.to_owned(), text(key))]));
-        let items = batch::read(&self.client, &self.table, keys.to_vec(), "logins").await?;
+        let mut keys = logins.to_vec();
+        keys.extend(standing::keys(username, key_id));
+        let items = batch::read_consistently(&self.client, &self.table, keys, "logins").await?;
+        let standing = Standing::of(&items, username, key_id)?;
         let items: HashMap<_, _> = items
             .into_iter()
             .filter_map(|item| Some((item.get(tables::STATE_KEY)?.as_s().ok()?.clone(), item)))
@@ -63,10 +69,8 @@ impl Logins {
         // DynamoDB's TTL takes an item away some time after its end.
         let known = number(&from, "expires_at").is_some_and(|ends| ends > now.as_secs());
         let failures = number(&failed, "failures").unwrap_or_default();
-        Ok(History {
-            known,
-            failures: u32::try_from(failures).unwrap_or_default(),
-        })
+        let failures = u32::try_from(failures).unwrap_or_default();
+        Ok((History { known, failures }, standing))
     }
 
     /// Notes that a login as `username` has failed.

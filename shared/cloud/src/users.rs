@@ -1,13 +1,12 @@
-//! The table `users`: who may ask for a token.
+//! The table `users`: who may ask for a token. [`crate::Accounts`] writes it.
+
+use std::collections::HashMap;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use crate::StoreError;
-use crate::clock;
+use crate::scope::{self, Scope};
+use crate::{StoreError, tables};
 
 /// A user as stored.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,6 +17,8 @@ pub struct User {
     pub password_hash: String,
     /// A disabled user gets no tokens.
     pub disabled: bool,
+    /// What the user's tokens may grant at most.
+    pub scopes: Vec<Scope>,
 }
 
 /// What the list of users shows of one: not the hash.
@@ -27,6 +28,8 @@ pub struct UserSummary {
     pub username: String,
     /// Whether the user is disabled.
     pub disabled: bool,
+    /// What the user's tokens may grant at most.
+    pub scopes: Vec<Scope>,
 }
 
 /// The text cannot be a username.
@@ -46,15 +49,6 @@ pub fn check_username(name: &str) -> Result<(), InvalidUsername> {
     }
 }
 
-/// Whether a write found what it needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Changed {
-    /// It was done.
-    Yes,
-    /// The user exists already, or does not exist.
-    No,
-}
-
 /// The users.
 #[derive(Clone, Debug)]
 pub struct UserStore {
@@ -69,7 +63,8 @@ impl UserStore {
         Self { client, table }
     }
 
-    /// Reads a user.
+    /// Reads a user, with every write that was answered before: a password that was changed gets no
+    /// token afterwards.
     ///
     /// # Errors
     /// If the table cannot be read, or the item is malformed.
@@ -78,7 +73,8 @@ impl UserStore {
             .client
             .get_item()
             .table_name(&self.table)
-            .key("username", text(username))
+            .key(tables::USERS_KEY, text(username))
+            .consistent_read(true)
             .send()
             .await
             .map_err(StoreError::unavailable("GetItem"))?;
@@ -96,97 +92,8 @@ impl UserStore {
             username: username.to_owned(),
             password_hash: password_hash.clone(),
             disabled: is_disabled(&item),
+            scopes: scopes(&item),
         }))
-    }
-
-    /// Adds a user.
-    ///
-    /// # Errors
-    /// If the table cannot be written.
-    pub async fn add(&self, username: &str, password_hash: &str) -> Result<Changed, StoreError> {
-        let result = self
-            .client
-            .put_item()
-            .table_name(&self.table)
-            .item("username", text(username))
-            .item("password_hash", text(password_hash))
-            .item("disabled", AttributeValue::Bool(false))
-            .item(
-                "created_at",
-                AttributeValue::N(clock::now().as_millis().to_string()),
-            )
-            .condition_expression("attribute_not_exists(username)")
-            .send()
-            .await;
-        match result {
-            Ok(_) => Ok(Changed::Yes),
-            Err(SdkError::ServiceError(error))
-                if matches!(
-                    error.err(),
-                    PutItemError::ConditionalCheckFailedException(_)
-                ) =>
-            {
-                Ok(Changed::No)
-            }
-            Err(error) => Err(StoreError::unavailable("PutItem")(error)),
-        }
-    }
-
-    /// Gives a user another password.
-    ///
-    /// # Errors
-    /// If the table cannot be written.
-    pub async fn set_password(
-        &self,
-        username: &str,
-        password_hash: &str,
-    ) -> Result<Changed, StoreError> {
-        self.set(username, "password_hash", text(password_hash))
-            .await
-    }
-
-    /// Disables a user, or enables one again. Tokens that are out stay valid until they expire.
-    ///
-    /// # Errors
-    /// If the table cannot be written.
-    pub async fn set_disabled(
-        &self,
-        username: &str,
-        disabled: bool,
-    ) -> Result<Changed, StoreError> {
-        self.set(username, "disabled", AttributeValue::Bool(disabled))
-            .await
-    }
-
-    async fn set(
-        &self,
-        username: &str,
-        name: &str,
-        value: AttributeValue,
-    ) -> Result<Changed, StoreError> {
-        let result = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .key("username", text(username))
-            .update_expression("SET #name = :value")
-            .condition_expression("attribute_exists(username)")
-            .expression_attribute_names("#name", name)
-            .expression_attribute_values(":value", value)
-            .send()
-            .await;
-        match result {
-            Ok(_) => Ok(Changed::Yes),
-            Err(SdkError::ServiceError(error))
-                if matches!(
-                    error.err(),
-                    UpdateItemError::ConditionalCheckFailedException(_)
-                ) =>
-            {
-                Ok(Changed::No)
-            }
-            Err(error) => Err(StoreError::unavailable("UpdateItem")(error)),
-        }
     }
 
     /// All users by name. Reads the whole table, page by page: for administration.
@@ -198,7 +105,8 @@ impl UserStore {
             .client
             .scan()
             .table_name(&self.table)
-            .projection_expression("username, disabled")
+            .projection_expression("username, disabled, #scope")
+            .expression_attribute_names("#scope", "scope")
             .into_paginator()
             .items()
             .send();
@@ -211,6 +119,7 @@ impl UserStore {
             users.push(UserSummary {
                 username: username.clone(),
                 disabled: is_disabled(&item),
+                scopes: scopes(&item),
             });
         }
         users.sort_by(|a, b| a.username.cmp(&b.username));
@@ -222,7 +131,13 @@ fn text(value: &str) -> AttributeValue {
     AttributeValue::S(value.to_owned())
 }
 
-fn is_disabled(item: &std::collections::HashMap<String, AttributeValue>) -> bool {
+/// Those of [`Scope::DEFAULT`] if the record says nothing, as records of earlier releases do.
+fn scopes(item: &HashMap<String, AttributeValue>) -> Vec<Scope> {
+    let named = item.get("scope").and_then(|value| value.as_s().ok());
+    named.map_or_else(|| Scope::DEFAULT.to_vec(), |text| scope::split(text))
+}
+
+fn is_disabled(item: &HashMap<String, AttributeValue>) -> bool {
     item.get("disabled")
         .and_then(|value| value.as_bool().ok())
         .copied()

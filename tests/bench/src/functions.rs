@@ -58,7 +58,11 @@ impl Scene {
     pub async fn new() -> Self {
         let world = World::without_bridge(&Pbx::simulator().await.into()).await;
         let hash = password::hash(PASSWORD).expect("a hash");
-        world.users().add("alice", &hash).await.expect("a user");
+        world
+            .accounts()
+            .add("alice", &hash, None)
+            .await
+            .expect("a user");
         let now = cloud::clock::now();
         let token = jwt(SECRET_KEY).issue("alice", &Scope::ALL, now);
         let bearer = format!("Bearer {}", token.expect("a token"));

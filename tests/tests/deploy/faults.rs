@@ -14,12 +14,15 @@ fn needed_by(right: &Right) -> Option<Scenario> {
     Some(match (right.owner.as_str(), right.sid.as_str()) {
         ("TokenRole", "ReadUser" | "CountRequest" | "ReadLogins" | "ReadKey") => Scenario::Token,
         ("OriginateRole", "RecordCall") if action == "dynamodb:UpdateItem" => Scenario::NotQueued,
-        ("OriginateRole", "RecordCall" | "QueueCall" | "ReadKey") => Scenario::Place,
+        (
+            "OriginateRole",
+            "RecordCall" | "QueueCall" | "ReadKey" | "ReadStandings" | "CountCall",
+        ) => Scenario::Place,
         ("StatusRole", "ListCalls") if right.resource.ends_with("by_number") => {
             Scenario::ListByNumber
         }
-        ("StatusRole", "ReadCalls" | "ListCalls" | "ReadKey") => Scenario::List,
-        ("ControlRole", "CancelCall" | "ReadKey") => Scenario::Cancel,
+        ("StatusRole", "ReadCalls" | "ListCalls" | "ReadKey" | "ReadStandings") => Scenario::List,
+        ("ControlRole", "CancelCall" | "ReadKey" | "ReadStandings") => Scenario::Cancel,
         ("ControlRole", "AskBridge") => Scenario::HangUp,
         ("SystemRole", "ReadOldestCall" | "FindOldestCall" | "ReadHeartbeats" | "LookAtQueue") => {
             Scenario::Health
@@ -85,7 +88,8 @@ async fn take_right(
         taken.extend(queue);
     }
     let function = right.owner.strip_suffix("Role");
-    let at_start = function.filter(|_| right.sid == "ReadKey");
+    // What was read with the right is remembered for a while.
+    let at_start = function.filter(|_| ["ReadKey", "ReadStandings"].contains(&right.sid.as_str()));
     policy.without(&taken).put(&mut site.cloud).await;
     if let Some(function) = at_start {
         start_again(&mut site.cloud, function).await;

@@ -252,7 +252,7 @@ async fn examples(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
     let hash = cloud::password::hash("correct horse").unwrap();
-    world.users().add("demo", &hash).await.unwrap();
+    world.accounts().add("demo", &hash, None).await.unwrap();
     let id = api.place(&number("200"), json!({})).await;
     let (_, document) = get(&api, "/openapi.json").await;
     let mut requests = Vec::new();

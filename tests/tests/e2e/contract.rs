@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
+use cloud::StandingStore;
 use cloud::logins::Logins;
 use cloud::password;
 use cloud::rate_limit::{RateLimit, RateLimiter};
@@ -90,8 +91,8 @@ async fn tokens(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
     world
-        .users()
-        .add("alice", &password::hash("correct horse").unwrap())
+        .accounts()
+        .add("alice", &password::hash("correct horse").unwrap(), None)
         .await
         .unwrap();
 
@@ -204,9 +205,9 @@ async fn wrong_credentials(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
     let hash = password::hash("correct horse").unwrap();
-    world.users().add("alice", &hash).await.unwrap();
-    world.users().add("bob", &hash).await.unwrap();
-    world.users().set_disabled("bob", true).await.unwrap();
+    world.accounts().add("alice", &hash, None).await.unwrap();
+    world.accounts().add("bob", &hash, None).await.unwrap();
+    world.accounts().disable("bob").await.unwrap();
     let mut answers = Vec::new();
     for who in [
         "alice&password=wrong",
@@ -637,7 +638,7 @@ async fn guessing(pbx: Arc<Pbx>) {
     const AT_ONCE: usize = 50;
     let world = World::without_bridge(&pbx).await;
     let hash = password::hash("correct horse").unwrap();
-    world.users().add("alice", &hash).await.unwrap();
+    world.accounts().add("alice", &hash, None).await.unwrap();
     let dynamodb = world.clients.dynamodb.clone();
     let state = STATE_TABLE.to_owned();
     let limit = RateLimit {
@@ -645,9 +646,10 @@ async fn guessing(pbx: Arc<Pbx>) {
         window: Duration::from_hours(24),
     };
     let limiter = RateLimiter::new(dynamodb.clone(), state.clone(), "token", limit);
-    let guard = LoginGuard::new(dynamodb, state);
+    let guard = LoginGuard::new(dynamodb.clone(), state.clone());
+    let standings = StandingStore::new(dynamodb, state);
     let keys = Arc::new(jwt(SECRET_KEY));
-    let state = TokenState::new(Some(world.users()), limiter, guard, keys);
+    let state = TokenState::new(Some(world.users()), limiter, guard, standings, keys);
     let hashes = state.hashes();
     let tokens = router::token(state);
     let so_far = || hashes.load(Ordering::SeqCst);

@@ -17,6 +17,10 @@ use crate::Suite;
 use crate::outages::own_asterisk;
 
 pub fn add(suite: &mut Suite) {
+    suite.add(
+        "costs::what_has_ended_tokens_is_read_once_in_ten_seconds",
+        standing_costs,
+    );
     suite.add_asterisk("costs::no_call_costs_more_than_it_did", call_costs);
 }
 
@@ -34,6 +38,34 @@ const fn at_most(
         reads,
         read_units,
         queue_requests,
+        // Once in ten seconds.
+        standings: 1,
+        standing_units: 2.0,
+        counts: 0,
+    }
+}
+
+/// What it costs to look whether a token was ended, and to count the calls of a day, for requests that
+/// find the functions warm.
+async fn standing_costs(pbx: Arc<Pbx>) {
+    const REQUESTS: u32 = 20;
+    let costs = Costs::on(&pbx).await;
+    for (limit, counts) in [(None, 0), (Some(1_000), REQUESTS)] {
+        let api = costs.world.api_with_daily_calls(Line::Trunk, limit).await;
+        costs.ledger.forget();
+        let asked_at = Instant::now();
+        for _ in 0..REQUESTS {
+            api.place(&number("200"), json!({})).await;
+        }
+        let bill = costs.ledger.take().0;
+        println!("{REQUESTS} calls, limited to {limit:?}: {bill}");
+        let windows = 1 + u32::try_from(asked_at.elapsed().as_secs() / 10).unwrap();
+        assert!(
+            (1..=windows).contains(&bill.standings)
+                && bill.standing_units <= 2.0 * f64::from(windows),
+            "{bill}"
+        );
+        assert_eq!(bill.counts, counts, "{bill}");
     }
 }
 
@@ -101,6 +133,9 @@ impl Costs {
             || bill.write_units > most.write_units
             || bill.reads > most.reads
             || bill.read_units > most.read_units
+            || bill.standings > most.standings
+            || bill.standing_units > most.standing_units
+            || bill.counts > most.counts
             || bill.queue_requests > most.queue_requests;
         if dearer {
             over.push(format!(

@@ -75,8 +75,8 @@ pub fn body(answer: &Value) -> Value {
 async fn functions_in_turn(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     world
-        .users()
-        .add("alice", &password::hash("correct horse").unwrap())
+        .accounts()
+        .add("alice", &password::hash("correct horse").unwrap(), None)
         .await
         .unwrap();
     let (_token, mut token) = start("token", &world).await;
@@ -137,7 +137,7 @@ const PASSWORD: &str = "correct horse";
 async fn request_table(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let hash = password::hash(PASSWORD).unwrap();
-    world.users().add(USER, &hash).await.unwrap();
+    world.accounts().add(USER, &hash, None).await.unwrap();
     let mut gateway = Gateway::start(&world).await;
     let mut problems = Vec::new();
     for mapping in [
@@ -308,12 +308,22 @@ async fn without_settings(_: Arc<Pbx>) {
         ),
         (
             "originate",
-            &["SECRET_KEY", "CALLS_TABLE", "CALLS_QUEUE_URL"],
+            &[
+                "SECRET_KEY",
+                "CALLS_TABLE",
+                "STATE_TABLE",
+                "CALLS_QUEUE_URL",
+            ],
         ),
-        ("status", &["SECRET_KEY", "CALLS_TABLE"]),
+        ("status", &["SECRET_KEY", "CALLS_TABLE", "STATE_TABLE"]),
         (
             "control",
-            &["SECRET_KEY", "CALLS_TABLE", "CONTROL_QUEUE_URL_PREFIX"],
+            &[
+                "SECRET_KEY",
+                "CALLS_TABLE",
+                "STATE_TABLE",
+                "CONTROL_QUEUE_URL_PREFIX",
+            ],
         ),
     ] {
         let ended = Program::start(name, &[], &source(&[])).wait().await;

@@ -35,6 +35,7 @@ mod recovery;
 mod repeats;
 mod requests;
 mod rest_over_websocket;
+mod revoking;
 mod secrets;
 mod spellings;
 mod sweeping;
@@ -165,6 +166,7 @@ fn main() -> ExitCode {
     repeats::add(&mut suite);
     requests::add(&mut suite);
     rest_over_websocket::add(&mut suite);
+    revoking::add(&mut suite);
     ari_over_tls::add(&mut suite);
     costs::add(&mut suite);
     media::add(&mut suite);

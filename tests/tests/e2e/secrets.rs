@@ -26,7 +26,7 @@ const ARI_PASSWORD: &str = "MARKED-ari-password";
 async fn none_in_any_output(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let hash = password::hash(PASSWORD).unwrap();
-    world.users().add("alice", &hash).await.unwrap();
+    world.accounts().add("alice", &hash, None).await.unwrap();
     let loud = source(&[
         ("SECRET_KEY", SECRET_KEY),
         ("SECRET_KEY_PREVIOUS", PREVIOUS_KEY),

@@ -30,7 +30,7 @@ pub fn add(suite: &mut Suite) {
 async fn world(pbx: &Arc<Pbx>) -> World {
     let world = World::without_bridge(pbx).await;
     let hash = password::hash(USER.1).unwrap();
-    world.users().add(USER.0, &hash).await.unwrap();
+    world.accounts().add(USER.0, &hash, None).await.unwrap();
     world
 }
 
