@@ -9,11 +9,13 @@
     clippy::missing_panics_doc
 )]
 
+pub mod access_log;
 pub mod acts;
 pub mod asterisk;
 pub mod browser;
 pub mod callees;
 pub mod client;
+pub mod filter_pattern;
 pub mod footprint;
 pub mod gateway;
 pub mod ledger;
