@@ -20,7 +20,7 @@ fn needed_by(right: &Right) -> Option<Scenario> {
         }
         ("StatusRole", "ReadCalls" | "ListCalls" | "ReadKey") => Scenario::List,
         ("ControlRole", "CancelCall" | "ReadKey") => Scenario::Cancel,
-        ("ControlRole", "AskBridge") => Scenario::HangUp,
+        ("ControlRole", "AskBridge") | ("BridgePolicybridge1", "TakeRequests") => Scenario::HangUp,
         ("SystemRole", "ReadOldestCall" | "FindOldestCall" | "ReadHeartbeats" | "LookAtQueue") => {
             Scenario::Health
         }
@@ -33,7 +33,6 @@ fn needed_by(right: &Right) -> Option<Scenario> {
             Scenario::Restart
         }
         ("BridgePolicybridge1", "TakeCalls" | "ClaimAndFollowCalls") => Scenario::Call,
-        ("BridgePolicybridge1", "TakeRequests") => Scenario::HangUp,
         ("BridgePolicybridge1", "FindOwnCalls") => Scenario::Restart,
         ("BridgePolicybridge1", "BeatHeart" | "Announce") => Scenario::Heartbeat,
         ("BridgePolicybridge1", "SeePause") => Scenario::Pause,
