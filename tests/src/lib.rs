@@ -24,6 +24,7 @@ pub mod phone;
 pub mod ports;
 pub mod program;
 pub mod proxy;
+pub mod released;
 pub mod request_table;
 pub mod runtime_api;
 pub mod secrets_manager;
