@@ -37,6 +37,7 @@ mod rest_over_websocket;
 mod secrets;
 mod spellings;
 mod sweeping;
+mod transfers;
 mod trust;
 mod two_legs;
 mod users;
@@ -184,6 +185,7 @@ fn main() -> ExitCode {
     outages::add(&mut suite);
     networks::add(&mut suite);
     field::add(&mut suite);
+    transfers::add(&mut suite);
     two_legs::add(&mut suite);
     forbidden::add(&mut suite);
     limits::add(&mut suite);
