@@ -106,6 +106,10 @@ pub enum Told {
 
 /// The witness.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says by itself what is excused, or looked for"
+)]
 pub struct Witness {
     /// By call.
     pub truths: BTreeMap<CallId, Truth>,
@@ -117,6 +121,8 @@ pub struct Witness {
     pub trace: u64,
     /// So much is lost that nothing can be said about how long things take.
     pub heavy_loss: bool,
+    /// What is seen of channels is out of date, and nothing else is wrong but that bridges are killed.
+    pub stale_looks: bool,
     /// Two programs with one bridge's id were at work: they hang up each other's channels.
     pub twins: bool,
     /// Writes each step to the standard error.
@@ -221,6 +227,13 @@ impl Witness {
         }
         if before.claim.is_some() && before.claim != after.claim {
             self.violation(id, "claimed twice");
+        }
+        // Its bridge has heard it ring, and nothing after that. Where more goes wrong than looks, this may be right.
+        let rings = self.stale_looks
+            && before.status == CallStatus::Ringing
+            && self.truth(id).is_some_and(|truth| truth.ended.is_none());
+        if rings && after.failure_reason == Some(FailureReason::OutcomeUnknown) {
+            self.violation(id, "given up as unknown while its phone rings");
         }
     }
 
@@ -343,6 +356,9 @@ impl Witness {
     }
 }
 
+/// How long a bridge may take to hang up once nothing is wrong any more.
+const GRACE: Duration = Duration::from_secs(30);
+
 impl Witness {
     /// Nobody is on the line beyond a call's limit, whoever is gone.
     fn judge_limit(&mut self, call: &Call, truth: &Truth, disturbed: bool) {
@@ -363,13 +379,13 @@ impl Witness {
             if self.heavy_loss || self.twins || truth.touched {
                 return;
             }
-            let during = |(began, _): &&(Instant, Instant)| *began <= limit + SOON;
-            let until = self
-                .upheavals
-                .iter()
-                .filter(during)
-                .map(|(_, until)| *until);
-            until.max().map_or(limit, |until| until.max(limit)) + Duration::from_secs(30)
+            let mut until = limit;
+            while let Some(later) = self.upheavals.iter().find_map(|(began, ends)| {
+                (*began <= until + GRACE && *ends > until).then_some(*ends)
+            }) {
+                until = later;
+            }
+            until + GRACE
         } else if truth.limited && !truth.touched && !truth.late_request {
             // Five seconds by the promise, and four for clocks: one that is set right by an answer that took
             // long is known to two seconds, and so is the other.

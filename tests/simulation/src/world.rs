@@ -46,6 +46,8 @@ pub struct State {
     pub witness: Witness,
     /// How likely a request or its answer is lost, in a thousand.
     pub lossy: u32,
+    /// How likely it is that what is seen of a channel is out of date when the answer comes, in a thousand.
+    pub stale: u32,
     /// Who does not reach what (everybody, if no bridge is named), until when.
     pub blocked: Vec<(Option<usize>, Service, Instant)>,
 }
@@ -66,9 +68,11 @@ impl World {
                 switches: (0..plan.bridges).map(|_| Switch::new(began)).collect(),
                 witness: Witness {
                     heavy_loss: plan.lossy > HEAVY_LOSS,
+                    stale_looks: plan.stale > 0,
                     ..Witness::new(verbose)
                 },
                 lossy: plan.lossy,
+                stale: plan.stale,
                 blocked: Vec::new(),
             }),
             began: Instant::now(),
@@ -97,6 +101,7 @@ impl World {
     pub fn heal(&self) {
         let state = &mut *self.lock();
         state.lossy = 0;
+        state.stale = 0;
         state.blocked.clear();
         state.queue.duplicates = 0;
         for queue in state.control.values_mut() {
@@ -113,6 +118,13 @@ impl World {
 }
 
 impl State {
+    /// Whether what was just seen of a channel is out of date when the answer comes. Draws nothing unless the plan
+    /// has such answers.
+    #[must_use]
+    pub fn draws_stale(&self) -> bool {
+        self.stale > 0 && fastrand::u32(..1_000) < self.stale
+    }
+
     /// Whether a bridge (or nobody's bridge) reaches a service now.
     #[must_use]
     pub fn reaches(&self, bridge: Option<usize>, service: Service) -> bool {
