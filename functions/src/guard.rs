@@ -85,7 +85,8 @@ fn is_origin(text: &str) -> bool {
         || text.split_once("://").is_some_and(|(scheme, host)| {
             matches!(scheme, "http" | "https")
                 && !host.is_empty()
-                && !host.contains(['/', '?', '#', '@', '*', ' '])
+                // Browsers send a name in ASCII (RFC 6454, section 6.2).
+                && host.bytes().all(|b| b.is_ascii_graphic() && !b"/?#@*".contains(&b))
         })
 }
 
@@ -231,6 +232,7 @@ mod tests {
             "a.example",
             "https://a.example/",
             "https://*.example",
+            "https://é.example",
             "ftp://a",
             "*,https://a",
         ] {

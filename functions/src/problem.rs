@@ -73,10 +73,16 @@ impl Problem {
         }))
     }
 
-    /// 422: fields of the request are wrong.
+    /// 422: fields of the request are wrong. A field of which several things are wrong has several errors, and is
+    /// named once in the problem's own `detail`.
     #[must_use]
     pub fn invalid_request(errors: Vec<FieldError>) -> Self {
-        let fields: Vec<_> = errors.iter().map(|error| error.field.as_str()).collect();
+        let mut fields: Vec<&str> = Vec::new();
+        for error in &errors {
+            if !fields.contains(&error.field.as_str()) {
+                fields.push(&error.field);
+            }
+        }
         let detail = format!("not valid: {}", fields.join(", "));
         let mut problem = Self::new(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -307,5 +313,25 @@ impl IntoResponse for Problem {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.extend(problem.headers);
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_named_once_however_much_of_it_is_wrong() {
+        let error = |field: &str, detail: &str| FieldError {
+            field: field.to_owned(),
+            detail: detail.to_owned(),
+        };
+        let problem = Problem::invalid_request(vec![
+            error("variables", "must not have TRUNK"),
+            error("timeout", "is too long"),
+            error("variables", "must not have MONITOR_EXEC"),
+        ]);
+        assert_eq!(problem.0.detail, "not valid: variables, timeout");
+        assert_eq!(problem.0.errors.len(), 3);
     }
 }

@@ -268,7 +268,9 @@ impl Asterisk {
         self.logged(What::Bye)
     }
 
-    fn logged(&self, what: What) -> Vec<Logged> {
+    /// The lines of the callee's log that are about this.
+    #[must_use]
+    pub fn logged(&self, what: What) -> Vec<Logged> {
         let mut log = self.callee.log();
         log.retain(|line| line.what == what);
         log

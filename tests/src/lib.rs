@@ -9,11 +9,13 @@
     clippy::missing_panics_doc
 )]
 
+pub mod access_log;
 pub mod acts;
 pub mod asterisk;
 pub mod browser;
 pub mod callees;
 pub mod client;
+pub mod filter_pattern;
 pub mod footprint;
 pub mod gateway;
 pub mod ledger;
@@ -22,6 +24,7 @@ pub mod phone;
 pub mod ports;
 pub mod program;
 pub mod proxy;
+pub mod released;
 pub mod request_table;
 pub mod runtime_api;
 pub mod secrets_manager;

@@ -571,10 +571,15 @@ impl Asterisk for Ari {
     }
 
     async fn channel_seen(&self, id: CallId) -> Result<ChannelSeen, AriError> {
-        self.ask("channel", Some(id), move |_, state, host| {
-            state.switches[host].seen(id)
-        })
-        .await
+        let seen = self
+            .ask("channel", Some(id), move |_, state, host| {
+                state.switches[host].seen(id)
+            })
+            .await;
+        if self.process.world.lock().draws_stale() {
+            tokio::time::sleep(millis(100..1_000)).await;
+        }
+        seen
     }
 
     async fn channels(&self) -> Result<Vec<Channel>, AriError> {

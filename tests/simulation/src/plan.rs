@@ -14,6 +14,8 @@ pub struct Plan {
     pub bridges: usize,
     /// How likely a request or its answer is lost, in a thousand.
     pub lossy: u32,
+    /// How likely it is that what is seen of a channel is up to a second old when the answer comes, in a thousand.
+    pub stale: u32,
     /// How likely a message is delivered twice: once in so many; never if 0.
     pub duplicates: u32,
     /// What goes wrong, and when.
@@ -305,6 +307,7 @@ impl Plan {
                 3..5 => fastrand::u32(1..=40),
                 _ => fastrand::u32(40..=200),
             },
+            stale: 0,
             duplicates: if calm || fastrand::bool() {
                 0
             } else {
@@ -345,9 +348,40 @@ impl Plan {
             calls: std::iter::repeat_with(call).take(calls).collect(),
             bridges: 1,
             lossy: 0,
+            stale: 0,
             duplicates: 0,
             faults: vec![(Duration::ZERO, fault)],
             healed_after: lasts,
+        }
+    }
+
+    /// One bridge that is killed again and again and is back at once, so that it looks at channels that are being
+    /// dialled; what it sees of them is mostly out of date when the answer comes.
+    #[must_use]
+    pub fn of_stale_looks(calls: usize) -> Self {
+        let kill = || {
+            let kill = Fault::Kill {
+                bridge: 0,
+                after_steps: fastrand::u32(..60),
+                back_after: Some(up_to(Duration::from_millis(50))),
+            };
+            (up_to(FAULTS_WITHIN), kill)
+        };
+        let mut faults: Vec<_> = std::iter::repeat_with(kill).take(15).collect();
+        faults.sort_by_key(|(at, _)| *at);
+        let call = || PlannedCall {
+            ends_after: None,
+            plays: Vec::new(),
+            ..PlannedCall::draw(true, false)
+        };
+        Self {
+            calls: std::iter::repeat_with(call).take(calls).collect(),
+            bridges: 1,
+            lossy: 0,
+            stale: 900,
+            duplicates: 0,
+            faults,
+            healed_after: FAULTS_WITHIN + Duration::from_mins(1),
         }
     }
 }

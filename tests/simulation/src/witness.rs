@@ -106,6 +106,10 @@ pub enum Told {
 
 /// The witness.
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says by itself what is excused, or looked for"
+)]
 pub struct Witness {
     /// By call.
     pub truths: BTreeMap<CallId, Truth>,
@@ -218,6 +222,13 @@ impl Witness {
         }
         if before.claim.is_some() && before.claim != after.claim {
             self.violation(id, "claimed twice");
+        }
+        // Its bridge has heard it ring, and nothing after that. Where more goes wrong than looks, this may be right.
+        let rings = self.stale_looks
+            && before.status == CallStatus::Ringing
+            && self.truth(id).is_some_and(|truth| truth.ended.is_none());
+        if rings && after.failure_reason == Some(FailureReason::OutcomeUnknown) {
+            self.violation(id, "given up as unknown while its phone rings");
         }
     }
 
@@ -338,6 +349,9 @@ impl Witness {
         }
     }
 }
+
+/// How long a bridge may take to hang up once nothing is wrong any more.
+const GRACE: Duration = Duration::from_secs(30);
 
 impl Witness {
     /// Nobody is on the line beyond a call's limit, whoever is gone.

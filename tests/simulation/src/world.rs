@@ -49,6 +49,8 @@ pub struct State {
     pub witness: Witness,
     /// How likely a request or its answer is lost, in a thousand.
     pub lossy: u32,
+    /// How likely it is that what is seen of a channel is out of date when the answer comes, in a thousand.
+    pub stale: u32,
     /// Who does not reach what (everybody, if no bridge is named), until when.
     pub blocked: Vec<(Option<usize>, Service, Instant)>,
 }
@@ -70,9 +72,11 @@ impl World {
                 alive: BTreeSet::new(),
                 witness: Witness {
                     heavy_loss: plan.lossy > HEAVY_LOSS,
+                    stale_looks: plan.stale > 0,
                     ..Witness::new(verbose)
                 },
                 lossy: plan.lossy,
+                stale: plan.stale,
                 blocked: Vec::new(),
             }),
             began: Instant::now(),
@@ -101,6 +105,7 @@ impl World {
     pub fn heal(&self) {
         let state = &mut *self.lock();
         state.lossy = 0;
+        state.stale = 0;
         state.blocked.clear();
         state.queue.duplicates = 0;
         for queue in state.control.values_mut() {

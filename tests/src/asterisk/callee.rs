@@ -21,6 +21,8 @@ pub struct Logged {
     pub to: String,
     /// The port that the caller of an INVITE expects audio at.
     pub audio: Option<u16>,
+    /// The status that a REFER was answered with.
+    pub status: Option<u16>,
     /// The From header of an INVITE.
     pub from: String,
 }
@@ -36,10 +38,12 @@ pub enum What {
     Bye,
     /// It hung up itself.
     Over,
+    /// It asked to be transferred, and was answered.
+    Refer,
 }
 
 impl Logged {
-    /// Reads `WHAT CALL-ID at MILLISECONDS [audio PORT] to TO [from FROM]`.
+    /// Reads `WHAT CALL-ID at MILLISECONDS [audio PORT] [status STATUS] to TO [from FROM]`.
     fn read(line: &str) -> Option<Self> {
         let (head, rest) = line.split_once(" to ")?;
         let mut words = head.split(' ');
@@ -48,13 +52,15 @@ impl Logged {
             "ACK" => What::Answered,
             "BYE" => What::Bye,
             "OVER" => What::Over,
+            "REFER" => What::Refer,
             _ => return None,
         };
-        let (call_id, mut at, mut audio) = (words.next()?, None, None);
+        let (call_id, mut at, mut audio, mut status) = (words.next()?, None, None, None);
         while let (Some(name), Some(value)) = (words.next(), words.next()) {
             match name {
                 "at" => at = value.parse().ok().map(Duration::from_millis),
                 "audio" => audio = value.parse().ok(),
+                "status" => status = value.parse().ok(),
                 _ => {}
             }
         }
@@ -65,6 +71,7 @@ impl Logged {
             at: at?,
             to: to.split_once("sip:")?.1.split_once('@')?.0.to_owned(),
             audio,
+            status,
             from: from.to_owned(),
         })
     }
@@ -143,6 +150,8 @@ mod tests {
             (read.what, read.to.as_str(), read.audio),
             (What::Bye, "1", None)
         );
+        let read = Logged::read("REFER a at 7 status 603 to <sip:1@127.0.0.1>").unwrap();
+        assert_eq!((read.what, read.status), (What::Refer, Some(603)));
         for line in [
             "",
             "INVITE",

@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
 /// The name of the stack, as samconfig.toml has it.
-pub const STACK: &str = "outbound-calls";
+const STACK: &str = "outbound-calls";
 
 /// How long a deployment may take, and an answer of the cloud.
 const DEPLOYED_WITHIN: Duration = Duration::from_mins(5);
@@ -22,6 +22,8 @@ const ANSWERED_WITHIN: Duration = Duration::from_mins(1);
 
 /// The deployed template.
 pub struct Cloud {
+    /// The stack's name.
+    pub stack: &'static str,
     /// Its files.
     pub work: tempfile::TempDir,
     /// The stack's outputs.
@@ -30,8 +32,10 @@ pub struct Cloud {
     pub environment: BTreeMap<String, String>,
     /// The physical id of each of its resources, and what it is.
     pub resources: BTreeMap<String, (String, String)>,
-    /// What functions and bridges ask goes through this.
-    tap: Tap,
+    /// What functions and bridges ask goes through this. A stack beside another uses the other's.
+    tap: Option<Tap>,
+    /// What its alarms would be, by their names in the template. The cloud of this machine makes none.
+    pub alarms: BTreeMap<String, Value>,
     /// Whose each access key is.
     keys: BTreeMap<String, String>,
     script: Child,
@@ -41,14 +45,45 @@ pub struct Cloud {
 impl Cloud {
     /// Deploys what `sam build` has put into the folder `DEPLOY_BUILT`.
     pub async fn deploy(parameters: &[&str]) -> Self {
-        let work = tempfile::tempdir().expect("a temporary folder");
         let tap = Tap::start(|_| ()).await;
+        let through = tap.url();
+        Self::start(STACK, Some(tap), &["--through", &through], parameters).await
+    }
+
+    /// Deploys the same as another stack into the cloud of a stack that is there.
+    pub async fn deploy_beside(
+        other: Neighbour,
+        stack: &'static str,
+        parameters: Vec<String>,
+    ) -> Self {
+        let beside = ["--beside", &other.work, "--through", &other.through];
+        let parameters: Vec<_> = parameters.iter().map(String::as_str).collect();
+        Self::start(stack, None, &beside, &parameters).await
+    }
+
+    /// What a stack beside this one needs to know of it.
+    pub fn as_neighbour(&self) -> Neighbour {
+        Neighbour {
+            work: self.work.path().display().to_string(),
+            through: self.tap.as_ref().map(Tap::url).unwrap_or_default(),
+        }
+    }
+
+    async fn start(
+        stack: &'static str,
+        tap: Option<Tap>,
+        options: &[&str],
+        parameters: &[&str],
+    ) -> Self {
+        let work = tempfile::tempdir().expect("a temporary folder");
         let built = std::env::var_os("DEPLOY_BUILT").expect("DEPLOY_BUILT: tests/deploy sets it");
         // It ends with this test, however that ends.
         let mut script = Command::new("setpriv")
             .args(["--pdeathsig", "TERM"])
             .arg(repository().join("infra/deploy/local-cloud"))
-            .args(["--through", &tap.url(), "--built"])
+            .args(["--stack", stack])
+            .args(options)
+            .arg("--built")
             .arg(built)
             .arg("--work")
             .arg(work.path())
@@ -70,10 +105,15 @@ impl Cloud {
             .await
             .expect("the template is deployed in time");
         let environment = read_variables(&work.path().join("environment"));
-        tap.lead_to(&environment["AWS_ENDPOINT_URL"]);
+        if let Some(tap) = &tap {
+            tap.lead_to(&environment["AWS_ENDPOINT_URL"]);
+        }
+        let alarms = fs::read(work.path().join("alarms")).expect("the alarms");
         let mut cloud = Self {
+            stack,
             outputs: read_variables(&work.path().join("outputs")),
             keys: read_variables(&work.path().join("keys")),
+            alarms: serde_json::from_slice(&alarms).expect("JSON"),
             resources: BTreeMap::new(),
             aws: Aws::start(&environment).await,
             work,
@@ -81,7 +121,7 @@ impl Cloud {
             tap,
             script,
         };
-        let parameters = json!({"StackName": STACK});
+        let parameters = json!({"StackName": stack});
         let described = cloud
             .ask("cloudformation", "describe_stack_resources", parameters)
             .await;
@@ -146,9 +186,10 @@ impl Cloud {
         answer.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Keeps what functions and bridges have asked, and says how many kinds of requests that were.
+    /// Keeps what functions and bridges of this stack and of the one beside it have asked, and says how many kinds of
+    /// requests that were.
     pub fn keep_asked(&self) -> usize {
-        let asked = self.tap.asked();
+        let asked = self.tap.as_ref().map(Tap::asked).unwrap_or_default();
         let lines: Vec<_> = asked
             .iter()
             .map(|asked| {
@@ -158,6 +199,11 @@ impl Cloud {
             .collect();
         tap::keep(&lines.concat());
         lines.len()
+    }
+
+    /// Also recognises the access keys of a stack beside this one, whose programs ask through the same proxy.
+    pub fn know_keys_of(&mut self, other: &Self) {
+        self.keys.extend(other.keys.clone());
     }
 
     /// Takes it down.
@@ -181,6 +227,12 @@ impl Cloud {
             code => Err(format!("admin ended with {code:?}: {}", ended.stderr)),
         }
     }
+}
+
+/// A stack beside which another can be deployed.
+pub struct Neighbour {
+    work: String,
+    through: String,
 }
 
 /// boto3, in a process of its own.

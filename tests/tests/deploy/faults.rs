@@ -36,7 +36,6 @@ fn needed_by(right: &Right) -> Option<Scenario> {
             Scenario::Restart
         }
         ("BridgePolicybridge1", "TakeCalls" | "ClaimAndFollowCalls") => Scenario::Call,
-        ("BridgePolicybridge1", "TakeRequests") => Scenario::HangUp,
         ("BridgePolicybridge1", "FindOwnCalls") => Scenario::Restart,
         ("BridgePolicybridge1", "BeatHeart" | "Announce") => Scenario::Heartbeat,
         ("BridgePolicybridge1", "SeePause") => Scenario::Pause,

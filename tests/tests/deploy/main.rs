@@ -2,28 +2,34 @@
 //!
 //! The functions are what `sam build` has built, with the rights of their roles and no others. What is
 //! planted – a route that is missing, each right that is taken away, a variable that is misspelt – has to be noticed.
+//! A second stack runs beside the first in the same account, with a bridge on the same Asterisk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cloud;
 mod faults;
+mod refusals;
 mod rights;
 mod scenarios;
 mod site;
+mod two_stacks;
 mod walk;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use e2e::Pbx;
 use e2e::asterisk::Asterisk;
 use e2e::request_table::{self, Served};
 use reqwest::Method;
 use serde_json::json;
+use tokio::task::JoinHandle;
 use tokio::time::{Duration, Instant, sleep};
 
 use crate::cloud::Cloud;
 use crate::rights::Policy;
 use crate::scenarios::{Scenario, place_overdue, token};
 use crate::site::{PASSWORD, Site, USER};
+use crate::two_stacks::SECOND;
 use crate::walk::walk;
 
 /// Requests for a token in a day, all from one address here.
@@ -63,11 +69,19 @@ async fn deploy() -> Vec<String> {
         asterisk.wait_until_ready().await;
         asterisk
     });
-    let mut site = Site::new(cloud, Pbx::Asterisk(Box::new(asterisk)));
+    let mut site = Site::new(cloud, Arc::new(Pbx::Asterisk(Box::new(asterisk))));
     println!("deployed in {} s", begun.elapsed().as_secs());
+    // Meanwhile the first is used.
+    let beside = site.cloud.as_neighbour();
+    let parameters = vec![
+        "DialEndpoint=PJSIP/{number}@trunk".to_owned(),
+        format!("RateLimitRequests={}", refusals::REQUESTS),
+        "RateLimitWindow=86400".to_owned(),
+    ];
+    let second = tokio::spawn(Cloud::deploy_beside(beside, SECOND, parameters));
     count(&mut site).await;
     let mut problems = Vec::new();
-    if let Err(problem) = test(&mut site, &mut problems).await {
+    if let Err(problem) = test(&mut site, second, &mut problems).await {
         problems.push(problem);
     }
     println!("{} kinds of requests to AWS", site.cloud.keep_asked());
@@ -96,20 +110,21 @@ async fn count(site: &mut Site) {
     );
 }
 
-async fn test(site: &mut Site, problems: &mut Vec<String>) -> Result<(), String> {
+async fn test(
+    site: &mut Site,
+    mut second: JoinHandle<Cloud>,
+    problems: &mut Vec<String>,
+) -> Result<(), String> {
     let password = format!("{PASSWORD}\n");
     site.cloud.admin(&["user", "add", USER], &password).await?;
     let token = token(site).await?;
     site.api = site.api.with_token(token);
-    let overdue = place_overdue(site).await?;
     for scenario in Scenario::ALL {
-        let begun = Instant::now();
         if scenario == Scenario::Sweep {
-            // Before anybody runs the sweeper by hand: its schedule has to.
-            wait_for_schedule(site, &overdue).await?;
-            let took = begun.elapsed().as_secs_f32();
-            println!("  the schedule has run the sweeper ({took:.1} s)");
+            test_beside(site, &mut second, problems).await?;
+            wait_for_schedule(site).await?;
         }
+        let begun = Instant::now();
         let ended = scenario.run(site).await;
         ended.map_err(|problem| format!("{scenario:?}: {problem}"))?;
         println!(
@@ -134,11 +149,38 @@ async fn test(site: &mut Site, problems: &mut Vec<String>) -> Result<(), String>
     limit_tokens(site).await
 }
 
-async fn wait_for_schedule(site: &Site, overdue: &str) -> Result<(), String> {
+/// Uses a second stack beside the first.
+async fn test_beside(
+    site: &mut Site,
+    second: &mut JoinHandle<Cloud>,
+    problems: &mut Vec<String>,
+) -> Result<(), String> {
+    let second = second.await.map_err(|error| error.to_string())?;
+    site.cloud.know_keys_of(&second);
+    let mut second = Site::new(second, Arc::clone(&site.pbx));
     let begun = Instant::now();
+    let apart = two_stacks::keep_apart(site, &mut second).await;
+    let counted = refusals::are_counted(&mut second).await;
+    for tried in [apart, counted] {
+        match tried {
+            Ok(what) => println!("{what}"),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    println!("two stacks: in {:.1} s", begun.elapsed().as_secs_f32());
+    second.cloud.stop().await;
+    Ok(())
+}
+
+/// Waits until the schedule runs the sweeper, which nobody does by hand meanwhile.
+async fn wait_for_schedule(site: &mut Site) -> Result<(), String> {
+    let begun = Instant::now();
+    let overdue = place_overdue(site).await?;
     loop {
-        let call = site.call(overdue).await?;
+        let call = site.call(&overdue).await?;
         if call["failure_reason"] == "expired" {
+            let took = begun.elapsed().as_secs_f32();
+            println!("  the schedule has run the sweeper ({took:.1} s)");
             return Ok(());
         }
         if begun.elapsed() > SWEPT_WITHIN {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use e2e::program::Program;
@@ -29,7 +30,7 @@ pub struct Site {
     /// The deployed template.
     pub cloud: Cloud,
     /// The real Asterisk.
-    pub pbx: Pbx,
+    pub pbx: Arc<Pbx>,
     /// The client, with a token once there is one.
     pub api: Client,
     /// How many bridges there were.
@@ -59,7 +60,7 @@ impl Bridge {
 
 impl Site {
     /// Around a deployed template.
-    pub fn new(cloud: Cloud, pbx: Pbx) -> Self {
+    pub fn new(cloud: Cloud, pbx: Arc<Pbx>) -> Self {
         Self {
             api: Client::new(cloud.api(), String::new()),
             cloud,
@@ -220,6 +221,8 @@ impl Site {
             ("ARI_HTTP_URL", &url),
             ("ARI_USERNAME", &username),
             ("ARI_PASSWORD", &password),
+            // Bridges of several stacks share one Asterisk.
+            ("ARI_APP", self.cloud.stack),
             ("METRICS_ADDRESS", "127.0.0.1:0"),
         ]));
         self.bridges += 1;

@@ -11,7 +11,7 @@ use crate::site::{PASSWORD, Site, USER};
 struct Step {
     method: Method,
     /// As the template and the document write it.
-    route: &'static str,
+    route: String,
     path: String,
     body: Body,
     status: u16,
@@ -26,119 +26,99 @@ enum Body {
 /// No call has this id.
 const NO_CALL: &str = "3f2b8c1e-0000-4000-8000-000000000001";
 
-fn steps() -> Vec<Step> {
-    let mut steps = Vec::new();
-    let mut step = |method: &Method, route: &'static str, status, body, filled: &[(&str, &str)]| {
-        let path = filled.iter().fold(route.to_owned(), |path, (name, value)| {
+/// Both prefixes of the API.
+const PREFIXES: [&str; 2] = ["/api/v2", "/api/v1"];
+
+impl Step {
+    /// A request of the route as it is written, with each part in braces filled.
+    fn new(method: Method, route: String, status: u16, body: Body) -> Self {
+        let filled = [
+            ("{call_id}", NO_CALL),
+            ("{number}", "+15550000486"),
+            ("{rest+}", "rest"),
+            ("{file}", "none.js"),
+        ];
+        let path = filled.iter().fold(route.clone(), |path, (name, value)| {
             path.replace(name, value)
         });
-        let method = method.clone();
-        steps.push(Step {
+        Self {
             method,
             route,
             path,
             body,
             status,
-        });
-    };
-    let (get, post) = (Method::GET, Method::POST);
-    let id = [("{call_id}", NO_CALL)];
-    let number = [("{number}", "+15550000486"), ("{rest+}", "rest")];
-    let dry = || Body::Json(json!({"phone_number": "+15550000486", "dry_run": true}));
-    let grant = || Body::Form(vec![("username", USER), ("password", PASSWORD)]);
-    step(&post, "/api/v2/token", 200, grant(), &[]);
-    step(&post, "/api/v1/token", 200, grant(), &[]);
-    let dry_run = || Body::Json(json!({"dry_run": true}));
-    step(
-        &post,
-        "/api/v2/interaction/{number}",
-        200,
-        dry_run(),
-        &number,
-    );
-    step(
-        &post,
-        "/api/v1/interaction/{number}",
-        200,
-        dry_run(),
-        &number,
-    );
-    // A number is no path.
-    step(
-        &post,
-        "/api/v2/interaction/{number}/{rest+}",
-        422,
-        Body::None,
-        &number,
-    );
-    step(
-        &post,
-        "/api/v1/interaction/{number}/{rest+}",
-        422,
-        Body::None,
-        &number,
-    );
-    step(&post, "/api/v2/calls", 200, dry(), &[]);
-    step(&post, "/api/v1/calls", 200, dry(), &[]);
-    for route in [
-        "/api/v2/status/{call_id}",
-        "/api/v1/status/{call_id}",
-        "/api/v2/interaction/{call_id}/status",
-        "/api/v1/interaction/{call_id}/status",
-        "/api/v2/calls/{call_id}",
-        "/api/v1/calls/{call_id}",
-        "/api/v2/calls/{call_id}/events",
-        "/api/v1/calls/{call_id}/events",
-    ] {
-        step(&get, route, 404, Body::None, &id);
+        }
     }
-    step(&get, "/api/v2/calls", 200, Body::None, &[]);
-    step(&get, "/api/v1/calls", 200, Body::None, &[]);
-    step(
-        &post,
-        "/api/v2/calls/{call_id}/hangup",
-        404,
-        Body::None,
-        &id,
-    );
-    step(
-        &post,
-        "/api/v1/calls/{call_id}/hangup",
-        404,
-        Body::None,
-        &id,
-    );
-    step(&get, "/", 200, Body::None, &[]);
-    // Without a bridge no call can be placed.
-    step(&get, "/health", 503, Body::None, &[]);
-    step(&get, "/metrics", 200, Body::None, &[]);
-    step(&get, "/openapi.json", 200, Body::None, &[]);
-    step(&get, "/docs", 200, Body::None, &[]);
-    step(
-        &get,
-        "/docs/{file}",
-        404,
-        Body::None,
-        &[("{file}", "none.js")],
-    );
-    step(&get, "/redoc", 200, Body::None, &[]);
-    step(
-        &get,
-        "/redoc/{file}",
-        404,
-        Body::None,
-        &[("{file}", "none.js")],
-    );
-    let head = |step: &Step| Step {
-        method: Method::HEAD,
-        body: Body::None,
-        path: step.path.clone(),
-        ..*step
-    };
+
+    fn get(route: impl Into<String>, status: u16) -> Self {
+        Self::new(Method::GET, route.into(), status, Body::None)
+    }
+
+    fn post(route: String, status: u16, body: Body) -> Self {
+        Self::new(Method::POST, route, status, body)
+    }
+
+    /// The same without a body in the answer.
+    fn head(&self) -> Self {
+        Self::new(Method::HEAD, self.route.clone(), self.status, Body::None)
+    }
+}
+
+fn steps() -> Vec<Step> {
+    let mut steps: Vec<_> = PREFIXES.into_iter().flat_map(of_prefix).collect();
+    steps.extend(of_service());
     let gets = steps.iter().filter(|step| step.method == Method::GET);
-    let heads: Vec<_> = gets.map(head).collect();
+    let heads: Vec<_> = gets.map(Step::head).collect();
     steps.extend(heads);
     steps
+}
+
+/// What is under a prefix of the API.
+fn of_prefix(prefix: &str) -> Vec<Step> {
+    let at = |rest: &str| format!("{prefix}{rest}");
+    let grant = Body::Form(vec![("username", USER), ("password", PASSWORD)]);
+    let dry_run = |mut body: Value| {
+        body["dry_run"] = json!(true);
+        Body::Json(body)
+    };
+    let mut steps = vec![
+        Step::post(at("/token"), 200, grant),
+        Step::post(at("/interaction/{number}"), 200, dry_run(json!({}))),
+        // A number is no path.
+        Step::post(at("/interaction/{number}/{rest+}"), 422, Body::None),
+        Step::post(
+            at("/calls"),
+            200,
+            dry_run(json!({"phone_number": "+15550000486"})),
+        ),
+        Step::get(at("/calls"), 200),
+        Step::post(at("/calls/{call_id}/hangup"), 404, Body::None),
+    ];
+    steps.extend(
+        [
+            "/status/{call_id}",
+            "/interaction/{call_id}/status",
+            "/calls/{call_id}",
+            "/calls/{call_id}/events",
+        ]
+        .map(|rest| Step::get(at(rest), 404)),
+    );
+    steps
+}
+
+/// What is about the service itself.
+fn of_service() -> [Step; 8] {
+    [
+        Step::get("/", 200),
+        // Without a bridge no call can be placed.
+        Step::get("/health", 503),
+        Step::get("/metrics", 200),
+        Step::get("/openapi.json", 200),
+        Step::get("/docs", 200),
+        Step::get("/docs/{file}", 404),
+        Step::get("/redoc", 200),
+        Step::get("/redoc/{file}", 404),
+    ]
 }
 
 /// Walks over all routes while no bridge runs. Returns how many there are, or what is wrong.

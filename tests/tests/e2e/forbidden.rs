@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloud::calls::Claim;
+use cloud::call_item::Item;
 use domain::asterisk_variables::is_read_by_asterisk;
 use domain::{Call, CallRequest, DialplanTarget, QueueMessage, Variables};
 use e2e::asterisk::modules::variables_read;
+use e2e::released::{self, Moved};
 use e2e::world::{SECRET_KEY, call_of, jwt, number, source};
 use e2e::{Client, Line, Pbx, World};
 use functions::jwt::Scope;
+use local::embedded::CALLS_TABLE;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -171,25 +173,33 @@ async fn variables(pbx: Arc<Pbx>) {
     }
 }
 
+/// Writes an item as it is.
+async fn put(world: &World, item: Item) {
+    let put = world.clients.dynamodb.put_item().table_name(CALLS_TABLE);
+    put.set_item(Some(item))
+        .send()
+        .await
+        .expect("it is written");
+}
+
+/// What the release before the ban had written: a call that waits, one that a bridge had claimed, which is gone,
+/// and one whose message is still in the queue.
 async fn records(pbx: Arc<Pbx>) {
     let mut world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
     let to = number("486");
-    let waits = request_with(&to, "MONITOR_EXEC");
-    let waits_id = waits.id.to_string();
-    // A bridge of the released version had claimed this one, and is gone.
     let environment = world.bridge_environment();
-    let claimed = request_with(&to, "MONITOR_EXEC");
-    let claimed_id = claimed.id.to_string();
-    let calls = [Call::new(waits), Call::new(claimed.clone())];
-    world.record(&calls).await;
-    let owner = environment["BRIDGE_ID"].parse().unwrap();
-    let now = cloud::clock::now();
-    let deadline = now.plus(Duration::from_hours(1));
-    let claim = uuid::Uuid::new_v4().into();
-    let calls = world.calls();
-    let claim = calls.claim(claimed.id, &owner, claim, deadline, now);
-    assert!(matches!(claim.await, Ok(Claim::Claimed(_))));
+    let bridge_id = environment["BRIDGE_ID"].as_str();
+    let ids = [(); 3].map(|()| uuid::Uuid::new_v4().to_string());
+    let [waits, claimed, queued] = &ids;
+    let moved = |id| Moved {
+        id,
+        number: &to,
+        owner: bridge_id,
+        created_at: cloud::clock::now(),
+    };
+    put(&world, moved(waits).item(released::PENDING)).await;
+    put(&world, moved(claimed).item(released::CLAIMED)).await;
 
     let listed = api.request(Method::GET, "/api/v2/calls");
     let listed = listed.query(&[("phone_number", &to)]).send().await.unwrap();
@@ -199,16 +209,23 @@ async fn records(pbx: Arc<Pbx>) {
         Some(2),
         "{listed}"
     );
-    assert_eq!(api.status(&waits_id).await["status"], "pending");
+    assert_eq!(api.status(waits).await["status"], "pending");
 
     let later = cloud::clock::now().plus(Duration::from_mins(30));
     world.sweeper().sweep(later).await.unwrap();
-    let swept = api.status(&waits_id).await;
+    let swept = api.status(waits).await;
     assert_eq!(swept["failure_reason"], "expired", "{swept}");
 
-    let same_bridge = [("BRIDGE_ID", environment["BRIDGE_ID"].as_str())];
-    world.add_bridge(&same_bridge).await;
-    fails(&api, &pbx, &claimed_id, "outcome_unknown", &[&to]).await;
+    let moved = moved(queued);
+    put(&world, moved.item(released::PENDING)).await;
+    let sqs = world.clients.sqs.send_message();
+    let sent = sqs
+        .queue_url(&world.embedded.calls_queue_url)
+        .message_body(moved.text(released::MESSAGE));
+    sent.send().await.expect("it is queued");
+    world.add_bridge(&[("BRIDGE_ID", bridge_id)]).await;
+    fails(&api, &pbx, claimed, "outcome_unknown", &[&to]).await;
+    fails(&api, &pbx, queued, "variable_forbidden", &[&to]).await;
 }
 
 async fn numbers(pbx: Arc<Pbx>) {

@@ -39,6 +39,7 @@ mod revoking;
 mod secrets;
 mod spellings;
 mod sweeping;
+mod transfers;
 mod trust;
 mod two_legs;
 mod users;
@@ -191,6 +192,7 @@ fn main() -> ExitCode {
     outages::add(&mut suite);
     networks::add(&mut suite);
     field::add(&mut suite);
+    transfers::add(&mut suite);
     two_legs::add(&mut suite);
     forbidden::add(&mut suite);
     limits::add(&mut suite);
