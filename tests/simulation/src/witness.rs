@@ -121,6 +121,8 @@ pub struct Witness {
     pub trace: u64,
     /// So much is lost that nothing can be said about how long things take.
     pub heavy_loss: bool,
+    /// What is seen of channels is out of date, and nothing else is wrong but that bridges are killed.
+    pub stale_looks: bool,
     /// Writes each step to the standard error.
     pub verbose: bool,
     /// When the first thing happened.
@@ -375,11 +377,11 @@ impl Witness {
             }
             let mut kept_from = limit;
             while let Some(until) = self.upheavals.iter().find_map(|(began, until)| {
-                (*began <= kept_from + SOON && *until > kept_from).then_some(*until)
+                (*began <= kept_from + GRACE && *until > kept_from).then_some(*until)
             }) {
                 kept_from = until;
             }
-            kept_from + Duration::from_secs(30)
+            kept_from + GRACE
         } else if truth.limited && !truth.touched && !truth.late_request {
             // Five seconds by the promise, and four for clocks: one that is set right by an answer that took
             // long is known to two seconds, and so is the other.

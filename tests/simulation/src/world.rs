@@ -122,6 +122,13 @@ impl World {
 }
 
 impl State {
+    /// Whether what was just seen of a channel is out of date when the answer comes. Draws nothing unless the plan
+    /// has such answers.
+    #[must_use]
+    pub fn draws_stale(&self) -> bool {
+        self.stale > 0 && fastrand::u32(..1_000) < self.stale
+    }
+
     /// Whether a process reaches a service now.
     #[must_use]
     pub fn reaches(&self, process: &Process, service: Service) -> bool {

@@ -23,7 +23,7 @@ fn needed_by(right: &Right) -> Option<Scenario> {
         }
         ("StatusRole", "ReadCalls" | "ListCalls" | "ReadKey" | "ReadStandings") => Scenario::List,
         ("ControlRole", "CancelCall" | "ReadKey" | "ReadStandings") => Scenario::Cancel,
-        ("ControlRole", "AskBridge") => Scenario::HangUp,
+        ("ControlRole", "AskBridge") | ("BridgePolicybridge1", "TakeRequests") => Scenario::HangUp,
         ("SystemRole", "ReadOldestCall" | "FindOldestCall" | "ReadHeartbeats" | "LookAtQueue") => {
             Scenario::Health
         }
