@@ -106,10 +106,6 @@ pub enum Told {
 
 /// The witness.
 #[derive(Debug, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each says by itself what is excused, or looked for"
-)]
 pub struct Witness {
     /// By call.
     pub truths: BTreeMap<CallId, Truth>,
