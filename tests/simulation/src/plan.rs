@@ -384,6 +384,30 @@ impl Plan {
             healed_after: FAULTS_WITHIN + Duration::from_mins(1),
         }
     }
+
+    /// One bridge that does not reach the tables until its calls were ended for it, while it follows them.
+    #[must_use]
+    pub fn of_foreign_ends(calls: usize) -> Self {
+        let partition = Fault::Partition {
+            bridge: 0,
+            service: Service::Store,
+            lasts: Duration::from_mins(4),
+        };
+        let call = || PlannedCall {
+            ends_after: None,
+            callee: Callee::draw(),
+            ..PlannedCall::draw(true, false)
+        };
+        Self {
+            calls: std::iter::repeat_with(call).take(calls).collect(),
+            bridges: 1,
+            lossy: 0,
+            stale: 0,
+            duplicates: 0,
+            faults: vec![(up_to(CALLS_WITHIN), partition)],
+            healed_after: Duration::from_mins(6),
+        }
+    }
 }
 
 impl PlannedCall {

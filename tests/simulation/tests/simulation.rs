@@ -18,6 +18,8 @@ fn plan_for(rule: Rule) -> Plan {
     match rule {
         // What is seen of a channel is hardly ever out of date otherwise.
         Rule::LookNotStale => Plan::of_stale_looks(CALLS),
+        // The sweeper's end of a call seldom meets a bridge that knows a later one.
+        Rule::SaveLiveOnly => Plan::of_foreign_ends(CALLS),
         _ => Plan::draw(CALLS),
     }
 }
@@ -83,12 +85,14 @@ fn an_outage_of_half_an_hour_loses_no_call() {
     }
 }
 
-/// The plan that provokes a breach of `LookNotStale` accuses nobody who keeps it.
+/// The plans that provoke the breach of one rule accuse nobody who keeps it.
 #[test]
-fn what_is_out_of_date_decides_nothing() {
-    for seed in 0..100 {
-        let outcome = run_plan(seed, || Plan::of_stale_looks(CALLS));
-        assert_eq!(outcome.violations, [""; 0], "seed {seed}");
+fn a_plan_for_one_rule_accuses_nobody_who_keeps_it() {
+    for rule in [Rule::LookNotStale, Rule::SaveLiveOnly] {
+        for seed in 0..100 {
+            let outcome = run_plan(seed, || plan_for(rule));
+            assert_eq!(outcome.violations, [""; 0], "{rule:?}, seed {seed}");
+        }
     }
 }
 

@@ -63,7 +63,18 @@ pub async fn are_counted(site: &mut Site) -> Result<String, String> {
         };
         lines.push(refused.line(&format)?);
     }
+    // A user's calls of the day are spent: the function says so.
+    let spent = 3;
+    for _ in 0..spent {
+        let refused = Answered {
+            route: "POST /api/v2/calls",
+            status: 429,
+            by_function: Some(429),
+        };
+        lines.push(refused.line(&format)?);
+    }
     let expected = [
+        ("DailyCallsSpent", "DailyCallsSpentAlarm", spent),
         ("LoginsRefused", "LoginsRefusedAlarm", of(401)),
         ("TokensRefused", "TokensRefusedAlarm", of(429)),
         ("ThrottledRequests", "ThrottledAlarm", throttled),
