@@ -1,6 +1,6 @@
 //! What the release before `ALLOWED_VARIABLES` wrote, byte for byte, of a call with variables that are
-//! forbidden now: `tests/released` has the item of a call that waits, that of one which a bridge had claimed,
-//! and the message of both.
+//! forbidden now. `tests/released` has the item of a call that waits, the item of a call that a bridge
+//! had claimed, and the message of both.
 //!
 //! They were written by that release's `call_item::encode` and `QueueMessage::encode`. Whatever changes here,
 //! these files do not.

@@ -5,8 +5,8 @@
 //! only the function `token` may read that: it holds the passwords' hashes.
 //!
 //! The rows have no `expires_at`. A key's row has to be there for as long as anybody may configure the
-//! key, and a user's for as long as the user is disabled; without its row a leaked key would live
-//! again. Administrators write them one by one, so there are never many.
+//! key, because without it a leaked key would live again. A user's row has to be there for as long as
+//! the user is disabled. Administrators write them one by one, so there are never many.
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::AttributeValue;

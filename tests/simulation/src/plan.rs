@@ -355,8 +355,8 @@ impl Plan {
         }
     }
 
-    /// One bridge that is killed again and again and is back at once, so that it looks at channels that are being
-    /// dialled; what it sees of them is mostly out of date when the answer comes.
+    /// One bridge that is killed again and again and is back at once, so that it looks at channels
+    /// that are being dialled. What it sees of them is mostly out of date when the answer comes.
     #[must_use]
     pub fn of_stale_looks(calls: usize) -> Self {
         let kill = || {
