@@ -12,6 +12,8 @@ use crate::ports::hold_udp;
 
 /// The trunk whose provider can be silenced.
 pub const QUALIFIED: &str = "qualified";
+/// How long an Asterisk takes to restart at most, by itself: it waits for a minute for its websockets.
+const HANGS_AFTER: Duration = Duration::from_secs(100);
 /// Loads the trunks anew.
 const RELOAD_TRUNKS: &str = "module reload res_pjsip.so";
 
@@ -61,13 +63,26 @@ impl Pbx {
             }
             simulator.restart().await;
         }
-        while self
-            .started_at()
-            .await
-            .is_none_or(|started| started == before)
-        {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let restarts = async {
+            while self
+                .started_at()
+                .await
+                .is_none_or(|started| started == before)
+            {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        if tokio::time::timeout(HANGS_AFTER, restarts).await.is_ok() {
+            return;
         }
+        // Seen once: it closed its websockets and went no further.
+        println!(
+            "Asterisk hangs in its shutdown, and is killed:\n{}",
+            self.log()
+        );
+        let asterisk = self.asterisk();
+        asterisk.restart();
+        asterisk.wait_until_ready().await;
     }
 
     /// `core restart now`: ends it with all its calls. Returns when it answers again.
