@@ -11,7 +11,7 @@ use simulation::{run, run_plan};
 /// Calls in a seed.
 const CALLS: usize = 100;
 /// Seeds in which a broken rule has to be noticed.
-const SEEDS: u64 = 5_000;
+const SEEDS: u64 = 20_000;
 
 /// What provokes the breach of a rule most.
 fn plan_for(rule: Rule) -> Plan {
