@@ -12,8 +12,22 @@ use tokio::signal::unix::{SignalKind, signal};
 /// `EX_UNAVAILABLE` of sysexits(3): something this needs is not there.
 const EXIT_UNAVAILABLE: u8 = 69;
 
+const USAGE: &str = "usage: cargo run     starts the whole system on this machine, until Ctrl-C
+Its configuration is in the environment: see docs/configuration.md";
+
 #[tokio::main]
 async fn main() -> ExitCode {
+    match std::env::args().nth(1).as_deref() {
+        None => {}
+        Some("--help" | "-h") => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Some(_) => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(EXIT_USAGE);
+        }
+    }
     let settings = match LocalSettings::read(&Environment) {
         Ok(settings) => settings,
         Err(error) => {

@@ -185,6 +185,15 @@ async fn without_database(_: Arc<Pbx>) {
 
 async fn mistakes(_: Arc<Pbx>) {
     let data = tempfile::tempdir().unwrap();
+    // An argument starts nothing.
+    for (argument, code) in [("--help", 0), ("--port=80", 64)] {
+        let ended = Program::start("local", &[argument], &settings(&data, &[]))
+            .wait()
+            .await;
+        let said = format!("{}{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.code, Some(code), "{argument}: {said}");
+        assert!(said.starts_with("usage: cargo run"), "{said}");
+    }
     let taken = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let nobody = e2e::ports::free_tcp();
