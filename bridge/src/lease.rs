@@ -1,7 +1,7 @@
 //! The lease of this bridge's name, as the bridge sees it: whether this process holds the lease, and
 //! what it does while another process does.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cloud::heartbeats::GONE_AFTER;
@@ -22,6 +22,7 @@ pub struct NameLease {
     pub held: Flag,
     /// Somebody has to find out whether the lease is still held.
     pub doubted: Notify,
+    renewed: Notify,
     state: Mutex<State>,
 }
 
@@ -32,7 +33,6 @@ struct State {
     refusal: Option<LeaseRefusal>,
     /// How often the lease was renewed.
     renewals: u64,
-    renewed: std::sync::Arc<Notify>,
 }
 
 impl NameLease {
@@ -44,13 +44,15 @@ impl NameLease {
 
     /// Notes that the lease was taken or renewed, for this Asterisk if it is known.
     pub fn renewed(&self, asterisk: Option<String>) {
-        let mut state = self.lock();
-        if asterisk.is_some() {
-            state.asterisk = asterisk;
+        {
+            let mut state = self.lock();
+            if asterisk.is_some() {
+                state.asterisk = asterisk;
+            }
+            state.refusal = None;
+            state.renewals += 1;
         }
-        state.refusal = None;
-        state.renewals += 1;
-        state.renewed.notify_waiters();
+        self.renewed.notify_waiters();
     }
 
     /// Notes that the lease was refused. Returns whether that was unknown.
@@ -73,13 +75,10 @@ impl NameLease {
 
     /// Waits until the lease has been renewed once more.
     pub async fn next_renewal(&self) {
-        let (before, renewed) = {
-            let state = self.lock();
-            (state.renewals, std::sync::Arc::clone(&state.renewed))
-        };
+        let before = self.lock().renewals;
         self.doubted.notify_one();
         loop {
-            let next = renewed.notified();
+            let next = self.renewed.notified();
             if self.lock().renewals != before {
                 return;
             }
@@ -87,7 +86,7 @@ impl NameLease {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -344,15 +344,8 @@ impl Plan {
             trouble,
             lasts,
         };
-        Self {
-            calls: std::iter::repeat_with(call).take(calls).collect(),
-            bridges: 1,
-            lossy: 0,
-            stale: 0,
-            duplicates: 0,
-            faults: vec![(Duration::ZERO, fault)],
-            healed_after: lasts,
-        }
+        let calls = std::iter::repeat_with(call).take(calls).collect();
+        Self::of_one_bridge(calls, vec![(Duration::ZERO, fault)], lasts)
     }
 
     /// One bridge that is killed again and again and is back at once, so that it looks at channels
@@ -374,14 +367,10 @@ impl Plan {
             plays: Vec::new(),
             ..PlannedCall::draw(true, false)
         };
+        let calls = std::iter::repeat_with(call).take(calls).collect();
         Self {
-            calls: std::iter::repeat_with(call).take(calls).collect(),
-            bridges: 1,
-            lossy: 0,
             stale: 900,
-            duplicates: 0,
-            faults,
-            healed_after: FAULTS_WITHIN + Duration::from_mins(1),
+            ..Self::of_one_bridge(calls, faults, FAULTS_WITHIN + Duration::from_mins(1))
         }
     }
 
@@ -398,14 +387,25 @@ impl Plan {
             callee: Callee::draw(),
             ..PlannedCall::draw(true, false)
         };
+        let calls = std::iter::repeat_with(call).take(calls).collect();
+        let faults = vec![(up_to(CALLS_WITHIN), partition)];
+        Self::of_one_bridge(calls, faults, Duration::from_mins(6))
+    }
+
+    /// One bridge from and to which nothing is lost, late or repeated.
+    fn of_one_bridge(
+        calls: Vec<PlannedCall>,
+        faults: Vec<(Duration, Fault)>,
+        healed_after: Duration,
+    ) -> Self {
         Self {
-            calls: std::iter::repeat_with(call).take(calls).collect(),
+            calls,
             bridges: 1,
             lossy: 0,
             stale: 0,
             duplicates: 0,
-            faults: vec![(up_to(CALLS_WITHIN), partition)],
-            healed_after: Duration::from_mins(6),
+            faults,
+            healed_after,
         }
     }
 }

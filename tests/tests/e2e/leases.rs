@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use e2e::client::Client;
 use e2e::program::Program;
@@ -36,10 +37,10 @@ async fn ready(monitor: &str) -> (u16, String) {
 async fn wait_until_ready(monitor: &str) {
     let ready = async {
         while ready(monitor).await.0 != 200 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let minute = std::time::Duration::from_mins(1);
+    let minute = Duration::from_mins(1);
     tokio::time::timeout(minute, ready)
         .await
         .expect("a bridge that is ready");
@@ -58,10 +59,10 @@ async fn wait_for_health(api: &Client, wanted: impl Fn(&Value) -> bool) -> Value
             if wanted(&bridge) {
                 return bridge;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let minute = std::time::Duration::from_mins(1);
+    let minute = Duration::from_mins(1);
     tokio::time::timeout(minute, look)
         .await
         .expect("such a health")
@@ -91,6 +92,22 @@ async fn start_refused(environment: &BTreeMap<String, String>) -> (Program, Stri
     (bridge, monitor)
 }
 
+/// The environment of a bridge with the same name on another Asterisk, and that Asterisk.
+async fn clone_of(environment: &BTreeMap<String, String>) -> (Pbx, BTreeMap<String, String>) {
+    let other = Pbx::simulator().await;
+    if let Pbx::Simulator { simulator, .. } = &other {
+        simulator.set_entity_id("02:00:00:00:00:02");
+    }
+    let (url, username, password) = other.ari();
+    let mut cloned = environment.clone();
+    cloned.extend(source(&[
+        ("ARI_HTTP_URL", &url),
+        ("ARI_USERNAME", &username),
+        ("ARI_PASSWORD", &password),
+    ]));
+    (other, cloned)
+}
+
 /// A rolling restart starts the new process before the old one has gone.
 async fn replaced(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
@@ -118,12 +135,7 @@ async fn replaced(pbx: Arc<Pbx>) {
     wait_until_ready(&monitor).await;
     wait_for_health(&api, |bridge| refusal(bridge).is_none()).await;
     pbx.end_channel(&live).await;
-    assert_eq!(
-        api.wait_until_over(&live).await["dialed_at"]
-            .as_str()
-            .map(|_| ()),
-        Some(())
-    );
+    assert!(api.wait_until_over(&live).await["dialed_at"].is_string());
     assert_eq!(pbx.invites_to(&to), 1);
     new.kill().await;
 }
@@ -133,18 +145,7 @@ async fn elsewhere(pbx: Arc<Pbx>) {
     let world = World::without_bridge(&pbx).await;
     let api = world.api(Line::Trunk).await;
     let environment = world.bridge_environment();
-    let other = Pbx::simulator().await;
-    let Pbx::Simulator { simulator, .. } = &other else {
-        unreachable!("it is one");
-    };
-    simulator.set_entity_id("02:00:00:00:00:02");
-    let (url, username, password) = other.ari();
-    let mut cloned = environment.clone();
-    cloned.extend(source(&[
-        ("ARI_HTTP_URL", &url),
-        ("ARI_USERNAME", &username),
-        ("ARI_PASSWORD", &password),
-    ]));
+    let (_other, cloned) = clone_of(&environment).await;
 
     let mut first = Program::start("bridge", &[], &environment);
     wait_until_ready(&monitor_of(&mut first).await).await;
@@ -200,17 +201,7 @@ async fn checked(pbx: Arc<Pbx>) {
         line,
         format!("note     BRIDGE_ID {name} is in use: this bridge runs on this machine")
     );
-    let other = Pbx::simulator().await;
-    let Pbx::Simulator { simulator, .. } = &other else {
-        unreachable!("it is one");
-    };
-    simulator.set_entity_id("02:00:00:00:00:02");
-    let mut cloned = environment.clone();
-    let (url, _, password) = other.ari();
-    cloned.extend(source(&[
-        ("ARI_HTTP_URL", &url),
-        ("ARI_PASSWORD", &password),
-    ]));
+    let (_other, cloned) = clone_of(&environment).await;
     let line = check(&cloned).await;
     assert!(
         line.starts_with(&format!(
